@@ -1,0 +1,274 @@
+"""From the annotations of an event class to its fields: types, defaults and JSON Schema."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import inspect
+import types
+import typing
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, NewType, Union
+from uuid import UUID
+
+import msgspec
+
+from whereupon.schemas import rebuilt
+
+REQUIRED: Final = object()
+"""Stands for the default of a field that has none."""
+
+_PLAIN = (str, int, float, bool, type(None), Any)
+_CONVERTED = (datetime, date, UUID, Decimal)
+_SEQUENCES = (list, tuple, collections.abc.Sequence)
+_MAPPINGS = (dict, collections.abc.Mapping)
+_ALIAS = getattr(typing, "TypeAliasType", ())
+_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?(E[+-]?[0-9]+)?$"
+_CONSTRAINTS: Final = {
+    "annotated_types.Ge": "ge",
+    "annotated_types.Gt": "gt",
+    "annotated_types.Le": "le",
+    "annotated_types.Lt": "lt",
+    "annotated_types.MultipleOf": "multiple_of",
+    "annotated_types.MinLen": "min_length",
+    "annotated_types.MaxLen": "max_length",
+}
+_GROUPS: Final = ("annotated_types.Interval", "annotated_types.Len")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fields:
+    """What the annotations of one event class say.
+
+    `struct` holds a payload as Python values, without constraints: those are in `schema`, which
+    describes the payload as JSON and is the one thing that validates. `defaults` are the JSON forms of
+    the defaults. `converted` names the fields whose values have to be turned into JSON first (dates,
+    enums, nested structs, and Any, to own it), and `dated` tells whether a date and time is among them.
+    """
+
+    struct: type[msgspec.Struct]
+    schema: dict[str, Any]
+    defaults: dict[str, Any]
+    converted: tuple[str, ...]
+    dated: bool
+
+
+class UnsupportedAnnotation(Exception):
+    """An annotation that a contract cannot carry; the text says which and why."""
+
+
+def read_fields(cls: type, defaults: dict[str, Any]) -> Fields:
+    """Read the fields of an event class, base classes first.
+
+    Raises NameError where an annotation cannot be resolved yet, and `UnsupportedAnnotation`.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    bare = typing.get_type_hints(cls)
+    problems: list[str] = []
+    described: list[Any] = []
+    held: list[Any] = []
+    converted: list[str] = []
+    dated = False
+    for name, default in defaults.items():
+        walk = _Walk()
+        try:
+            honoured = walk.honoured(hints[name])
+        except UnsupportedAnnotation as problem:
+            problems.append(f"{name}: {problem}")
+            continue
+        described.append((name, honoured) if default is REQUIRED else (name, honoured, None))
+        held.append((name, bare[name], *_default(default)))
+        dated = dated or walk.dated
+        if walk.converts:
+            converted.append(name)
+    if problems:
+        raise UnsupportedAnnotation("\n  ".join(problems))
+    plain = {
+        name: msgspec.to_builtins(default)
+        for name, default in defaults.items()
+        if default is not REQUIRED
+    }
+    model = msgspec.defstruct(cls.__name__, described, kw_only=True)
+    return Fields(
+        struct=msgspec.defstruct(cls.__name__, held, frozen=True, kw_only=True, omit_defaults=True),
+        schema=_schema_of(cls, model, plain),
+        defaults=plain,
+        converted=tuple(converted),
+        dated=dated,
+    )
+
+
+def _default(default: Any) -> tuple[Any, ...]:
+    """Give a default to msgspec so that it leaves out None and writes out everything else."""
+    if default is REQUIRED:
+        return ()
+    return (None,) if default is None else (msgspec.field(default_factory=lambda: default),)
+
+
+def _schema_of(
+    cls: type, model: type[msgspec.Struct], defaults: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        _, components = msgspec.json.schema_components(
+            (model,), schema_hook=_schema_hook, ref_template="#/$defs/{name}"
+        )
+    except (TypeError, ValueError) as error:
+        raise UnsupportedAnnotation(str(error).partition("\n")[0]) from error
+    schema = components.pop(cls.__name__)
+    for name, default in defaults.items():
+        schema["properties"][name]["default"] = default
+    if documentation := cls.__dict__.get("__doc__"):
+        schema["description"] = inspect.cleandoc(documentation)
+    if components:
+        schema["$defs"] = components
+    return typing.cast("dict[str, Any]", rebuilt(schema, _decimal_as_pattern))
+
+
+def _decimal_as_pattern(node: dict[str, Any]) -> dict[str, Any]:
+    """Replace the format `decimal`, which JSON Schema does not know, by a pattern without NaN."""
+    if node.get("format") == "decimal":
+        del node["format"]
+        node["pattern"] = _DECIMAL
+    return node
+
+
+def _schema_hook(kind: type) -> dict[str, Any]:
+    """Describe enums with a metaclass of their own, such as Django's TextChoices."""
+    if issubclass(kind, enum.Enum):
+        return {"title": kind.__name__, "enum": sorted(member.value for member in kind)}
+    raise NotImplementedError
+
+
+class _Walk:
+    """One pass over an annotation: refuses what JSON cannot carry, honours constraints."""
+
+    def __init__(self) -> None:
+        self.converts = False
+        self.dated = False
+        self._open: list[Any] = []
+        self._nested_in: list[type] = []
+
+    def honoured(self, annotation: Any) -> Any:
+        """Return the annotation as msgspec understands it."""
+        if isinstance(annotation, _ALIAS):
+            return self._guarded(annotation, annotation.__value__)
+        if isinstance(annotation, NewType):
+            return self.honoured(annotation.__supertype__)
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is Annotated:
+            return self._annotated(arguments[0], arguments[1:])
+        if origin in (Union, types.UnionType):
+            return Union[tuple(self.honoured(each) for each in arguments)]
+        if origin is Literal:
+            return annotation
+        if origin in _SEQUENCES or annotation in _SEQUENCES:
+            return self._sequence(annotation, origin, arguments)
+        if origin in _MAPPINGS or annotation in _MAPPINGS:
+            return self._mapping(annotation, origin, arguments)
+        if annotation in _PLAIN:
+            self.converts = self.converts or annotation is Any
+            return annotation
+        return self._class(annotation)
+
+    def _guarded(self, alias: Any, value: Any) -> Any:
+        if alias in self._open:
+            raise UnsupportedAnnotation(f"{alias} refers to itself; use a nested struct")
+        self._open.append(alias)
+        try:
+            return self.honoured(value)
+        finally:
+            self._open.pop()
+
+    def _annotated(self, inner: Any, metadata: tuple[Any, ...]) -> Any:
+        merged: dict[str, Any] = {}
+        for each in metadata:
+            if self._nested_in and not isinstance(each, msgspec.Meta):
+                raise UnsupportedAnnotation("inside a nested class, write constraints with Meta")
+            merged |= _constraint(each)
+        return Annotated[self.honoured(inner), msgspec.Meta(**merged)]
+
+    def _sequence(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
+        if not arguments:
+            raise UnsupportedAnnotation(f"say what the items are: {annotation.__name__}[int]")
+        items = tuple(each if each is Ellipsis else self.honoured(each) for each in arguments)
+        return origin[items] if origin is tuple else origin[items[0]]
+
+    def _mapping(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
+        if not arguments:
+            raise UnsupportedAnnotation(f"say what it maps: {annotation.__name__}[str, int]")
+        if arguments[0] is not str:
+            raise UnsupportedAnnotation("the keys of a JSON object are str")
+        return origin[str, self.honoured(arguments[1])]
+
+    def _class(self, annotation: Any) -> Any:
+        if not isinstance(annotation, type):
+            raise UnsupportedAnnotation(f"{annotation!r} is not a type that JSON can carry")
+        self.converts = True
+        if annotation in _CONVERTED:
+            self.dated = self.dated or annotation is datetime
+            return annotation
+        if issubclass(annotation, enum.Enum):
+            return _checked_enum(annotation)
+        if issubclass(annotation, msgspec.Struct):
+            if not annotation.__struct_config__.frozen:
+                raise UnsupportedAnnotation(f"{annotation.__name__} must be frozen (Struct, frozen=True)")
+            return self._nested(annotation)
+        if dataclasses.is_dataclass(annotation):
+            if not annotation.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+                raise UnsupportedAnnotation(
+                    f"{annotation.__name__} must be frozen (@dataclass(frozen=True))"
+                )
+            return self._nested(annotation)
+        _refuse(annotation)
+
+    def _nested(self, annotation: type) -> type:
+        if annotation in self._nested_in:
+            return annotation
+        self._nested_in.append(annotation)
+        for name, hint in typing.get_type_hints(annotation, include_extras=True).items():
+            if typing.get_origin(hint) is typing.ClassVar:
+                continue
+            try:
+                self.honoured(hint)
+            except UnsupportedAnnotation as problem:
+                raise UnsupportedAnnotation(f"{annotation.__name__}.{name}: {problem}") from None
+        self._nested_in.pop()
+        return annotation
+
+
+def _refuse(annotation: type) -> NoReturn:
+    hint = {
+        set: "; a set has no order, use tuple[...]",
+        frozenset: "; a set has no order, use tuple[...]",
+        bytes: "; encode it as text, for example base64 in a str",
+        complex: "; use two floats",
+    }.get(annotation, "; publish the id of an object instead of the object")
+    raise UnsupportedAnnotation(f"{annotation.__name__} is not a type that JSON can carry{hint}")
+
+
+def _checked_enum(annotation: type[enum.Enum]) -> type[enum.Enum]:
+    kinds = {type(member.value) for member in annotation}
+    if kinds not in ({str}, {int}):
+        raise UnsupportedAnnotation(f"the values of {annotation.__name__} must be all str or all int")
+    return annotation
+
+
+def _constraint(metadata: Any) -> dict[str, Any]:
+    if isinstance(metadata, msgspec.Meta):
+        names = inspect.signature(msgspec.Meta).parameters
+        given = {name: getattr(metadata, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
+    name = f"{type(metadata).__module__}.{type(metadata).__qualname__}"
+    if name in _CONSTRAINTS:
+        word = _CONSTRAINTS[name]
+        return {word: getattr(metadata, word)}
+    if name in _GROUPS:
+        merged: dict[str, Any] = {}
+        for each in metadata:
+            merged |= _constraint(each)
+        return merged
+    raise UnsupportedAnnotation(
+        f"the metadata {type(metadata).__name__} is not honoured; use whereupon.Meta or annotated_types"
+    )

@@ -1,0 +1,48 @@
+"""`whereupon ledger`: make the tables, print their SQL, purge."""
+
+from __future__ import annotations
+
+import click
+
+from whereupon.cli.reporting import fail, say, store_option, the_store
+from whereupon.ledger import upkeep
+from whereupon.ledger.schema import migration_sql
+
+
+@click.group()
+def ledger() -> None:
+    """Make, show or clean the tables of the ledger."""
+
+
+@ledger.command()
+@store_option
+def migrate(store: str | None) -> None:
+    """Create the ledger, or bring its tables up to date."""
+    _, loaded = the_store(store)
+    before, after = loaded.ledger.migrate()
+    say(f"the ledger {loaded.ledger.path} " + (f"has version {after}" if before == after else f"went from version {before} to {after}"))
+
+
+@ledger.command()
+@click.option("--from", "current", type=click.IntRange(0), default=0, show_default=True, help="The version there is.")
+def sql(current: int) -> None:
+    """Print the SQL that `migrate` would run."""
+    for statement in migration_sql(current):
+        say(f"{statement};")
+
+
+@ledger.command()
+@store_option
+@click.option("--subject", help="Erase every event of this subject, open and parked ones too.")
+@click.option("--yes", is_flag=True, help="Do it; without, erasing only counts.")
+def purge(store: str | None, subject: str | None, *, yes: bool) -> None:
+    """Delete what retention lets go, or erase all events of one subject."""
+    _, loaded = the_store(store)
+    if subject is None:
+        say(f"{upkeep.purge_all(loaded.ledger.transaction, loaded.retention)} rows deleted")
+        return
+    with loaded.ledger.transaction() as transaction:
+        events, deliveries = upkeep.erase(transaction, subject)
+        if not yes:
+            fail(f"{events} events and {deliveries} deliveries would be erased; add --yes to do it")
+    say(f"{events} events and {deliveries} deliveries erased")

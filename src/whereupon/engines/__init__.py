@@ -1,0 +1,1 @@
+"""The job systems that run deliveries."""

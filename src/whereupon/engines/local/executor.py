@@ -1,0 +1,242 @@
+"""Where handlers run: threads for functions, one event loop for coroutine functions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from whereupon.deliveries import Claim, Close, Done, Released
+from whereupon.handling import Call, ahandle, handle, overrun
+
+if TYPE_CHECKING:
+    from whereupon.store import Atomic, EventStore
+    from whereupon.subscriptions import Subscription
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """The calls of one group, or one call, on their way through the executor. Times are monotonic."""
+
+    subscription: Subscription
+    calls: list[Call]
+    submitted: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    running: Call | None = None
+    atomic: Atomic | None = None
+    overran: set[Call] = field(default_factory=set)
+
+    def claims(self) -> list[Claim]:
+        """Return the claims of calls that have not ended."""
+        return [each.claim for call in self.calls for each in call.prepared]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call that has ended: its closes, and how many seconds it took."""
+
+    call: Call
+    closes: list[Close]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What keeps an executor busy: places held by long jobs, by subscription, and threads with nothing to do."""
+
+    held: Counter[Subscription]
+    idle_threads: int
+
+
+class Executor:
+    """Runs jobs, no more of one subscriber at once than it allows, and reports each call that ends.
+
+    All methods are for the one thread that owns the executor. `wake` is called, from any thread, when a
+    call has ended.
+    """
+
+    def __init__(self, store: EventStore, threads: int, coroutines: int, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._threads = threads
+        self._coroutines = coroutines
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._waiting: dict[Subscription, deque[Job]] = defaultdict(deque)
+        self._active: dict[Subscription, int] = defaultdict(int)
+        self._running: set[Job] = set()
+        self._finished: deque[Finished] = deque()
+        self._turns: SimpleQueue[Subscription] = SimpleQueue()
+        self._started_threads = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+
+    def slots(self, subscription: Subscription) -> int:
+        """Return how many jobs of a subscription may run at once."""
+        most = self._coroutines if subscription.subscriber.is_async else self._threads
+        return min(most, subscription.subscriber.options.concurrency or most)
+
+    def submit(self, job: Job) -> None:
+        """Start a job as soon as there is a place for it."""
+        subscription = job.subscription
+        with self._lock:
+            self._waiting[subscription].append(job)
+            if self._active[subscription] >= self.slots(subscription):
+                return
+            self._active[subscription] += 1
+        self._take_turn(subscription)
+
+    def _take_turn(self, subscription: Subscription) -> None:
+        if subscription.subscriber.is_async:
+            self._running_loop().call_soon_threadsafe(self._start_task, subscription)
+            return
+        self._turns.put(subscription)
+        if self._started_threads < self._threads:
+            self._started_threads += 1
+            threading.Thread(
+                target=self._work, name=f"whereupon-{self._started_threads}", daemon=True
+            ).start()
+
+    def _next(self, subscription: Subscription) -> Job | None:
+        """Take the next waiting job; None gives the place up."""
+        with self._lock:
+            if not self._waiting[subscription]:
+                self._active[subscription] -= 1
+                return None
+            job = self._waiting[subscription].popleft()
+            job.started = time.monotonic()
+            self._running.add(job)
+            return job
+
+    def _work(self) -> None:
+        while True:
+            subscription = self._turns.get()
+            job = self._next(subscription)
+            if job is None:
+                continue
+            while job.calls:
+                self._run(job, job.calls[0])
+            with self._lock:
+                self._running.discard(job)
+            self._turns.put(subscription)
+
+    def _run(self, job: Job, call: Call) -> None:
+        started = job.started = time.monotonic()
+        job.running = call
+
+        def watch(atomic: Atomic) -> None:
+            job.atomic = atomic
+
+        closes = contextvars.copy_context().run(handle, self._store, call, watch)
+        self._end(job, call, closes, started)
+
+    def _end(self, job: Job, call: Call, closes: list[Close], started: float) -> None:
+        with self._lock:
+            job.atomic = job.running = None
+            job.calls.pop(0)
+            late = call in job.overran
+        if late:
+            closes = [self._late(call, each) for each in closes]
+        self._finished.append(Finished(call, closes, time.monotonic() - started))
+        self._wake()
+
+    def _late(self, call: Call, close: Close) -> Close:
+        """A handler over its limit may still have succeeded; its failure has been counted already."""
+        return close if isinstance(close.result, Done) else Close(close.claim, overrun(call, close.claim))
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
+        return self._loop
+
+    def _start_task(self, subscription: Subscription) -> None:
+        job = self._next(subscription)
+        if job is not None:
+            assert self._loop is not None  # noqa: S101 - we run in it
+            self._tasks[job] = self._loop.create_task(self._await(job, subscription))
+
+    async def _await(self, job: Job, subscription: Subscription) -> None:
+        timeout = subscription.subscriber.options.timeout
+        try:
+            while job.calls:
+                call, started = job.calls[0], time.monotonic()
+                limit = asyncio.timeout(timeout.total_seconds() if timeout else None)
+                closes = await ahandle(self._store, call, limit)
+                self._end(job, call, closes, started)
+        except asyncio.CancelledError:
+            for call in list(job.calls):
+                closes = [Close(each.claim, Released()) for each in call.prepared]
+                self._end(job, call, closes, time.monotonic())
+        finally:
+            self._tasks.pop(job, None)
+            with self._lock:
+                self._running.discard(job)
+            self._start_task(subscription)
+
+    def finished(self) -> list[Finished]:
+        """Return the calls that have ended since the last time."""
+        ended: list[Finished] = []
+        while self._finished:
+            ended.append(self._finished.popleft())
+        return ended
+
+    def withdraw(self, waited: float = 0.0) -> list[Claim]:
+        """Take back the jobs that have not been started for so many seconds."""
+        limit = time.monotonic() - waited
+        withdrawn: list[Job] = []
+        with self._lock:
+            for waiting in self._waiting.values():
+                while waiting and waiting[0].submitted <= limit:
+                    withdrawn.append(waiting.popleft())
+        return [claim for job in withdrawn for claim in job.claims()]
+
+    def load(self, horizon: float) -> Load:
+        """Count what is in hand; a job that has run for longer than `horizon` seconds holds its place."""
+        limit = time.monotonic() - horizon
+        with self._lock:
+            held = Counter(job.subscription for job in self._running if (job.started or limit) <= limit)
+            in_threads = sum(1 for job in self._running if not job.subscription.subscriber.is_async)
+            waiting = sum(
+                len(jobs) for each, jobs in self._waiting.items() if not each.subscriber.is_async
+            )
+        return Load(held, max(0, self._threads - in_threads - waiting))
+
+    def running(self) -> int:
+        """Return how many jobs have been started and have not ended, without those over their limit."""
+        with self._lock:
+            return sum(1 for job in self._running if not job.overran)
+
+    def overrunning(self) -> list[Job]:
+        """Return the jobs in threads that are over their time limit, new ones and known ones."""
+        now = time.monotonic()
+        with self._lock:
+            return [job for job in self._running if job.overran or _is_over(job, now)]
+
+    def note_overrun(self, job: Job) -> Call | None:
+        """Count the running call of a job as failed, and end its transaction; None if it ended meanwhile."""
+        with self._lock:
+            call, atomic = job.running, job.atomic
+            if call is None or call in job.overran:
+                return None
+            job.overran.add(call)
+        if atomic is not None:
+            atomic.expire()
+        return call
+
+    def cancel_coroutines(self) -> None:
+        """Cancel what runs in the event loop; each is reported as released."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks.values()])
+
+
+def _is_over(job: Job, now: float) -> bool:
+    timeout = job.subscription.subscriber.options.timeout
+    if job.running is None or job.started is None or job.subscription.subscriber.is_async:
+        return False
+    return timeout is not None and now - job.started > timeout.total_seconds()

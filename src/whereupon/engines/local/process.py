@@ -1,0 +1,322 @@
+"""One local worker process: claims, hands to the executor, closes; nothing else runs in its main thread.
+
+It is started by the supervisor, which beats for it. The closes of what has finished and the next claim
+share one transaction, so a close never waits for a fuller batch than the commit before it made.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from whereupon.deliveries import Claim, Close, Released
+from whereupon.engines.local.executor import Executor, Finished, Job
+from whereupon.engines.local.pace import Pace
+from whereupon.errors import LostClaim, WhereuponError
+from whereupon.handling import overrun, overrun_text, prepare
+from whereupon.ledger import claims, rescue
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from whereupon.ledger.transactions import Transaction
+    from whereupon.store import EventStore
+
+HANDED_BACK: Final = 75
+"""The exit status of a process that ends on purpose with handlers still running: nobody is to blame."""
+BROKEN: Final = 70
+"""The exit status of a process whose main loop failed, which no handler can bring about."""
+POLL: Final = 0.002
+"""How often an idle worker looks whether the file has changed, in seconds."""
+_UNSTARTED: Final = 1.0  # seconds after which claims that could not be started are given back
+_PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
+
+_log = logging.getLogger("whereupon.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one process works: `grace` is how many seconds running handlers get when it stops.
+
+    `alone` is for deliveries on their last chance: one at a time, and the process ends when there is none.
+    """
+
+    worker: str
+    threads: int = 10
+    coroutines: int = 100
+    queues: tuple[str, ...] = ()
+    grace: float = 25.0
+    alone: bool = False
+
+
+class LocalProcess:
+    """The main loop of a worker process. `parent` is the socket whose other end the supervisor holds."""
+
+    def __init__(self, store: EventStore, settings: Settings, parent: socket.socket) -> None:
+        self._store = store
+        self._settings = settings
+        self._parent = parent
+        self._subscriptions = [
+            each
+            for each in store.routes
+            if not settings.queues or each.subscriber.options.queue in settings.queues
+        ]
+        self._wake = threading.Event()
+        threads = 1 if settings.alone else settings.threads
+        self._executor = Executor(store, threads, 1 if settings.alone else settings.coroutines, self._wake.set)
+        self._pace = Pace(self._subscriptions, self._executor, threads)
+        self._connection = store.ledger.connect()
+        self._closes: list[Close] = []
+        self._signals = 0
+        self._retiring = False
+        self._suspect: Claim | None = None
+        self._next_due = 0.0
+
+    def run(self) -> int:
+        """Work until told to stop or the supervisor is gone; return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._tell("ready")
+        try:
+            self._await_admission()
+            while not self._stopping():
+                if not self._turn() and self._settings.alone:
+                    return self._stop()
+            return self._stop()
+        except LostClaim as error:
+            _log.error("%s", error)
+            return HANDED_BACK
+
+    def _await_admission(self) -> None:
+        """Claim nothing before the supervisor has made this worker known to the ledger."""
+        while not self._signals:
+            readable, _, _ = select.select([self._parent], [], [], 0.1)
+            if readable:
+                self._parent.recv(64)
+                return
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._signals += 1
+        self._wake.set()
+
+    def _stopping(self) -> bool:
+        return self._signals > 0 or self._orphaned()
+
+    def _orphaned(self) -> bool:
+        """Tell whether the supervisor is gone: nobody beats for us any more."""
+        try:
+            return self._parent.recv(64, socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _tell(self, word: str) -> None:
+        try:
+            self._parent.send(word.encode() + b"\n")
+        except OSError:
+            _log.debug("the supervisor is gone")
+
+    def _turn(self) -> bool:
+        """Do what there is to do, or wait a moment; tell whether an `alone` process has more to do."""
+        self._wake.clear()
+        self._collect(self._executor.finished())
+        self._watch_limits()
+        self._withdraw(_UNSTARTED)
+        if self._closes or self._may_claim():
+            self._exchange()
+            return True
+        self._wake.wait(POLL)
+        return not self._settings.alone or self._suspect is not None
+
+    def _collect(self, finished: list[Finished]) -> None:
+        self._pace.ended(finished)
+        for each in finished:
+            self._closes += each.closes
+            if self._suspect is not None and any(
+                prepared.claim is self._suspect for prepared in each.call.prepared
+            ):
+                self._suspect = None
+
+    def _may_claim(self) -> bool:
+        """Look, without locking anything, whether there could be something to claim."""
+        if self._retiring or (self._settings.alone and self._suspect is not None):
+            return False
+        now = time.time()
+        if not self._connection.changed() and now < self._next_due:
+            return False
+        wanted, budget = self._pace.demand()
+        if not wanted or not budget.most:
+            return False
+        try:
+            with self._connection.reading() as transaction:
+                due = self._due_from(transaction)
+        except WhereuponError:
+            return True  # _exchange meets the same trouble, and reports it
+        self._next_due = due
+        return due <= now
+
+    def _due_from(self, transaction: Transaction) -> float:
+        ids = [identity for each in self._subscriptions for identity in each.ids]
+        moment = None if self._settings.alone else claims.next_due(transaction, ids)
+        suspect = claims.next_suspect(transaction, ids, alone=self._settings.alone)
+        if self._suspect is None and suspect is not None:
+            moment = min(suspect, moment or suspect)
+        return time.time() + 1.0 if moment is None else moment / 1000
+
+    def _exchange(self) -> None:
+        """Close what has finished and claim what can be started, in one transaction."""
+        closes, self._closes = self._closes, []
+        try:
+            with self._connection.transaction() as transaction:
+                if not rescue.holds_lease(transaction, self._settings.worker):
+                    raise LostClaim(
+                        "this worker has lost its lease, and closes nothing",
+                        fix="nothing: what it held was given to others; its supervisor starts it anew",
+                    )
+                lost = claims.close(transaction, closes)
+                jobs = [] if self._retiring or self._stopping() else self._claim(transaction)
+        except LostClaim:
+            raise
+        except WhereuponError as error:
+            self._closes = [*closes, *self._closes]
+            self._recover(error)
+            return
+        for close in lost:
+            _log.error("%s lost its claim on event %s", close.claim.subscription, close.claim.event_id)
+        self._start(jobs)
+
+    def _claim(self, transaction: Transaction) -> list[list[Claim]]:
+        worker = self._settings.worker
+        jobs = []
+        if not self._settings.alone:
+            jobs = claims.claim(transaction, worker, *self._pace.demand())
+        if self._suspect is None:
+            ids = [identity for each in self._subscriptions for identity in each.ids]
+            suspect = claims.claim_suspect(transaction, worker, ids, alone=self._settings.alone)
+            if suspect:
+                self._suspect = suspect[0]
+                jobs.append(suspect)
+        if not jobs:
+            self._next_due = self._due_from(transaction)
+        return jobs
+
+    def _start(self, jobs: list[list[Claim]]) -> None:
+        for claimed in jobs:
+            calls, closes = prepare(self._store, claimed)
+            self._closes += closes
+            if self._suspect is not None and any(each.claim is self._suspect for each in closes):
+                self._suspect = None
+            if calls:
+                self._pace.took(calls)
+                self._executor.submit(Job(calls[0].subscription, calls))
+
+    def _recover(self, error: WhereuponError) -> None:
+        """Wait and open the file anew: after a failed flush a handle must not be trusted."""
+        _log.error("%s", error)
+        time.sleep(_PATIENCE)
+        self._connection.close()
+        try:
+            self._connection = self._store.ledger.connect()
+        except WhereuponError as again:
+            _log.error("%s", again)
+
+    def _watch_limits(self) -> None:
+        """Deal with handlers in threads that are over their time limit."""
+        overrunning = self._executor.overrunning()
+        for job in overrunning:
+            call = self._executor.note_overrun(job)
+            if call is None:
+                continue
+            _log.error("%s is overrunning: %s", call.subscription.id, overrun_text(call))
+            with self._connection.transaction() as transaction:
+                for each in call.prepared:
+                    claims.mark_overrunning(transaction, each.claim, overrun_text(call))
+        if overrunning and not self._retiring:
+            self._retiring = True
+            self._tell("draining")
+            self._withdraw()
+        if self._retiring and self._executor.running() == 0 and not self._closes:
+            self._replace(overrunning)
+
+    def _replace(self, overrunning: list[Job]) -> None:
+        """End the process, as a thread cannot be ended: everything else in it has finished."""
+        for job in overrunning:
+            for call in list(job.calls):
+                is_counted = call in job.overran
+                self._closes += [
+                    Close(each.claim, overrun(call, each.claim) if is_counted else Released())
+                    for each in call.prepared
+                ]
+        self._exchange()
+        logging.shutdown()
+        os._exit(HANDED_BACK)
+
+    def _withdraw(self, waited: float = 0.0) -> None:
+        for claim in self._executor.withdraw(waited):
+            self._pace.withdrew(self._store.routes.by_id[claim.subscription])
+            self._closes.append(Close(claim, Released()))
+            if claim is self._suspect:
+                self._suspect = None
+
+    def _stop(self) -> int:
+        """Let running handlers finish within the grace, then hand back; a second signal ends it at once."""
+        deadline = time.monotonic() + self._settings.grace
+        self._retiring = True
+        self._withdraw()
+        while self._signals < 2 and time.monotonic() < deadline:
+            self._wake.clear()
+            self._collect(self._executor.finished())
+            if self._closes:
+                self._exchange()
+            if self._executor.running() == 0:
+                break
+            self._wake.wait(0.05)
+        return self._hand_back()
+
+    def _hand_back(self) -> int:
+        self._executor.cancel_coroutines()
+        time.sleep(0.01 if self._executor.running() else 0)
+        self._collect(self._executor.finished())
+        if self._closes:
+            self._exchange()
+        is_idle = self._executor.running() == 0 and not self._executor.overrunning()
+        if is_idle or self._orphaned():
+            with self._connection.transaction() as transaction:
+                rescue.rescue(transaction, self._settings.worker, blame=False)
+        return 0 if is_idle else HANDED_BACK
+
+
+def main(arguments: list[str]) -> int:
+    """Start a worker process for a supervisor: the store, the settings as JSON, and the socket's number."""
+    import msgspec
+
+    from whereupon.loading import configure_logging, load_store
+
+    store_name, settings_text, descriptor, level = arguments
+    configure_logging(level)
+    parent = socket.socket(fileno=int(descriptor))
+    settings = msgspec.json.decode(settings_text, type=Settings)
+    try:
+        store = load_store(store_name)
+        store.install()
+        return LocalProcess(store, settings, parent).run()
+    except WhereuponError as error:
+        _log.error("%s", error)
+    except Exception:
+        _log.exception("the worker's main loop failed; please report this")
+    return BROKEN
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    logging.shutdown()
+    os._exit(status)  # handlers that are still running must not keep the process

@@ -1,0 +1,285 @@
+"""The worker's side: delivery → envelope → event → subscriber → close."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from whereupon.deliveries import Claim, Close, Done, Parked, Released, Result, Retry, Waiting
+from whereupon.envelopes import Envelope, InvalidEnvelope, handled
+from whereupon.errors import InvalidEvent, LostClaim, WhereuponError
+from whereupon.events import BaseEvent, contract_of, rebuild
+from whereupon.failures import describe_failure
+from whereupon.outcomes import IGNORED, Failed, Park, RetryIn
+from whereupon.publishing import joined
+
+if TYPE_CHECKING:
+    from whereupon.store import Atomic, EventStore
+    from whereupon.subscriptions import Subscription
+
+WAIT_STEP: Final = timedelta(seconds=15)
+"""How often a payload that waits for newer code is looked at again."""
+
+_log = logging.getLogger("whereupon.worker")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A claim whose event has been rebuilt and whose condition, if it must be asked again, holds."""
+
+    claim: Claim
+    subscription: Subscription
+    envelope: Envelope
+    event: BaseEvent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One call of a subscriber: for one event, or for all events of a group that it takes as a list."""
+
+    subscription: Subscription
+    prepared: tuple[Prepared, ...]
+
+    @property
+    def first(self) -> Prepared:
+        """The only event, or the first of a list."""
+        return self.prepared[0]
+
+    def arguments(self, connection: object | None) -> list[Any]:
+        """Return what the function is called with: the event or the list, then what it asks for."""
+        events = [each.event for each in self.prepared]
+        head = events if self.subscription.subscriber.takes_list else events[0]
+        takes = self.subscription.subscriber.takes
+        return [head, *(self.first.envelope if each is Envelope else connection for each in takes)]
+
+
+def prepare(store: EventStore, claims: Sequence[Claim]) -> tuple[list[Call], list[Close]]:
+    """Turn the claims of one job into calls, and into closes where there is nothing to call."""
+    ready: list[Prepared] = []
+    closes: list[Close] = []
+    for claim in claims:
+        found = _prepared(store, claim)
+        if isinstance(found, Prepared):
+            ready.append(found)
+        else:
+            closes.append(Close(claim, found))
+            _report(claim, found)
+    if ready and ready[0].subscription.subscriber.takes_list:
+        return [Call(ready[0].subscription, tuple(ready))], closes
+    return [Call(each.subscription, (each,)) for each in ready], closes
+
+
+def _prepared(store: EventStore, claim: Claim) -> Prepared | Result:
+    subscription = store.routes.by_id.get(claim.subscription)
+    if subscription is None:
+        return Released()
+    try:
+        envelope = Envelope.from_json(claim.envelope)
+    except InvalidEnvelope as error:
+        return Parked("refused", f"the envelope cannot be read: {error}", spends=False)
+    event = _rebuilt(store, claim, subscription, envelope)
+    if not isinstance(event, BaseEvent):
+        return event
+    if claim.recheck and subscription.condition is not None:
+        try:
+            if not subscription.condition(event):
+                return Done("skipped")
+        except Exception as error:
+            return _failed(subscription, claim, error, envelope.data)
+    return Prepared(claim, subscription, envelope, event)
+
+
+def _rebuilt(
+    store: EventStore, claim: Claim, subscription: Subscription, envelope: Envelope
+) -> BaseEvent | Result:
+    contract = contract_of(subscription.event)
+    payload: Mapping[str, Any] = envelope.data
+    if contract.upcast is not None and envelope.fingerprint != contract.fingerprint:
+        try:
+            payload = contract.upcast(dict(payload))
+        except Exception as error:
+            reason = describe_failure(error, envelope.data)
+            return Parked("refused", f"upcast of {contract.name} failed: {reason}", spends=False)
+    if not isinstance(payload, Mapping):
+        return Parked("refused", f"upcast of {contract.name} returned no mapping", spends=False)
+    try:
+        return rebuild(contract, dict(payload))
+    except InvalidEvent as refusal:
+        faults = "; ".join(map(str, refusal.faults))
+    error = f"the contract of {contract.name} refuses the payload: {faults}"
+    if envelope.fingerprint == contract.fingerprint:
+        return Parked("refused", error, spends=False)
+    waited = claim.refused_for or timedelta(0)
+    if waited >= store.wait_for_code:
+        return Parked("refused", f"{error}; no code that accepts it came in {waited}", spends=False)
+    return Waiting(min(WAIT_STEP, store.wait_for_code / 4), f"{error}; it waits for newer code")
+
+
+def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None = None) -> list[Close]:
+    """Call a subscriber and return how its claims end.
+
+    The closes of an atomic subscriber that succeeded are written already and are not returned. `watch` is
+    given the transaction of an atomic one, so that it can be expired.
+    """
+    if call.subscription.subscriber.options.atomic:
+        return _handle_atomically(store, call, watch)
+    with _outcome(call) as outcome, _around(store, call):
+        outcome.returned = call.subscription.subscriber.function(*call.arguments(None))
+    return outcome.closes
+
+
+def _handle_atomically(
+    store: EventStore, call: Call, watch: Callable[[Atomic], None] | None
+) -> list[Close]:
+    atomic = store.ledger.atomic()
+    try:
+        atomic.__enter__()
+    except WhereuponError as error:
+        _log.error("%s could not begin: %s", call.subscription.id, error)
+        return [Close(each.claim, Released()) for each in call.prepared]
+    with _outcome(call) as outcome, contextlib.ExitStack() as stack:
+        stack.push(atomic.__exit__)
+        if watch:
+            watch(atomic)
+        stack.callback(joined.reset, joined.set(atomic.connection))
+        with _around(store, call):
+            outcome.returned = call.subscription.subscriber.function(*call.arguments(atomic.connection))
+        atomic.finish(outcome.succeeded())
+        outcome.is_written = True
+    return outcome.closes
+
+
+async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list[Close]:
+    """Await a subscriber that is a coroutine function, within a limit, and return how its claims end."""
+    function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
+    with _outcome(call) as outcome, _around(store, call):
+        try:
+            async with limit:
+                outcome.returned = await function(*call.arguments(None))
+        except TimeoutError:
+            if limit.expired():
+                raise TimeoutError(overrun_text(call)) from None
+            raise
+    return outcome.closes
+
+
+class _Outcome:
+    """What came of one call: a returned value or an exception, and the closes that follow from it."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.returned: object = None
+        self.is_written = False
+        self.closes: list[Close] = []
+
+    def succeeded(self) -> list[Close]:
+        result = Done("ignored" if self.returned is IGNORED else "handled")
+        return [Close(each.claim, result) for each in self.call.prepared]
+
+    def failed(self, error: BaseException) -> list[Close]:
+        subscription = self.call.subscription
+        partly = isinstance(error, Failed) and subscription.subscriber.takes_list
+        errors = error.errors if isinstance(error, Failed) and partly else {}
+        rest = Released() if subscription.subscriber.options.atomic else Done()
+        closes: list[Close] = []
+        for each in self.call.prepared:
+            own = errors.get(each.event) if partly else error
+            result = _failed(subscription, each.claim, own, each.envelope.data) if own else rest
+            closes.append(Close(each.claim, result))
+            _report(each.claim, result)
+        return closes
+
+
+@contextmanager
+def _outcome(call: Call) -> Iterator[_Outcome]:
+    outcome = _Outcome(call)
+    try:
+        yield outcome
+    except LostClaim as error:
+        _log.warning("%s: %s", call.subscription.id, error)
+    except BaseException as error:  # noqa: BLE001 - a subscriber may raise anything, sys.exit() too
+        if _is_cancellation(error):
+            raise
+        outcome.closes = outcome.failed(error)
+    else:
+        outcome.closes = [] if outcome.is_written else outcome.succeeded()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Tell a task that is being cancelled from a subscriber that raises CancelledError by itself."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+@contextmanager
+def _around(store: EventStore, call: Call) -> Iterator[None]:
+    envelope = call.first.envelope
+    token = handled.set(envelope)
+    try:
+        with store.around(envelope) if store.around else nullcontext():
+            yield
+    finally:
+        handled.reset(token)
+
+
+def _failed(
+    subscription: Subscription, claim: Claim, error: BaseException, payload: Mapping[str, Any]
+) -> Result:
+    options = subscription.subscriber.options
+    if isinstance(error, Park):
+        return Parked("subscriber", describe_failure(error, payload))
+    if isinstance(error, options.park_on):
+        return Parked("subscriber", describe_failure(error, payload))
+    attempt = claim.attempts + 1
+    reason = describe_failure(error, payload)
+    if attempt >= options.max_attempts:
+        return Parked("attempts", reason)
+    return Retry(error.delay if isinstance(error, RetryIn) else _backoff(subscription, attempt), reason)
+
+
+def _backoff(subscription: Subscription, attempt: int) -> timedelta:
+    """Ask the subscriber's own backoff; whatever is wrong with it must not lose the delivery."""
+    try:
+        delay = subscription.subscriber.options.backoff(attempt)
+        return max(delay, timedelta(0))
+    except Exception as error:  # noqa: BLE001 - somebody else's function
+        _log.error("backoff of %s failed, using one minute: %s", subscription.id, describe_failure(error))
+        return timedelta(minutes=1)
+
+
+def overrun(call: Call, claim: Claim) -> Result:
+    """Return how a claim ends whose handler ran over its time limit; its attempt is counted already."""
+    options = call.subscription.subscriber.options
+    attempt = claim.attempts + 1
+    if attempt >= options.max_attempts:
+        return Parked("attempts", overrun_text(call), spends=False)
+    return Retry(_backoff(call.subscription, attempt), overrun_text(call), spends=False)
+
+
+def overrun_text(call: Call) -> str:
+    """Say that a handler ran over its time limit."""
+    return f"it ran over its time limit of {call.subscription.subscriber.options.timeout}"
+
+
+def _report(claim: Claim, result: Result) -> None:
+    name = claim.subscription
+    match result:
+        case Retry():
+            _log.warning(
+                "%s failed at attempt %d of event %s, next in %s: %s",
+                name, claim.attempts + 1, claim.event_id, result.delay, result.error,
+            )  # fmt: skip
+        case Parked():
+            _log.error("%s parked event %s (%s): %s", name, claim.event_id, result.reason, result.error)
+        case Waiting():
+            _log.warning("%s waits with event %s: %s", name, claim.event_id, result.error)
+        case _:
+            pass

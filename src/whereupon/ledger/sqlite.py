@@ -1,0 +1,383 @@
+"""The ledger in a SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
+
+from whereupon.errors import (
+    InvalidConfiguration,
+    InvalidSubscriber,
+    LedgerMissing,
+    LedgerVersion,
+    NoTransaction,
+    WhereuponError,
+    WrongConnection,
+    WrongLedger,
+)
+from whereupon.ledger import publish
+from whereupon.ledger.dialect import file_system_of, has_wal_reset_bug, is_network
+from whereupon.ledger.schema import VERSION, migration_sql
+from whereupon.ledger.sqlite_atomic import SQLiteAtomic
+from whereupon.ledger.sqlite_connection import (
+    Opened,
+    SQLiteConnection,
+    SQLiteTransaction,
+    translated,
+)
+from whereupon.subscribers import needs_transaction
+from whereupon.subscriptions import location
+
+if TYPE_CHECKING:
+    from whereupon.store import Record
+    from whereupon.subscriptions import Subscription
+
+JournalMode = Literal["auto", "wal", "rollback"]
+
+ATOMIC_TIMEOUT: Final = timedelta(seconds=5)
+"""The time limit of an atomic subscriber that names none; it holds the write lock of the whole file."""
+
+_MIGRATE: Final = "whereupon ledger migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class SQLiteLedger:
+    """The durable record of deliveries in one SQLite file, for the applications of one machine.
+
+    - `path`: the file; made absolute when the ledger is made. Only `whereupon ledger migrate` creates it
+    - `own_transaction`: publish without `on=` commits on its own; without it, that is `NoTransaction`
+    - `busy_timeout`: how long another process may hold the write lock before `LedgerBusy` is raised
+    - `journal`: "auto" takes WAL on builds of SQLite without the WAL-reset bug and a rollback journal on the
+      others; each commit is flushed to the disk in either
+
+    The file may be the application's own database: tables are named `whereupon_…`, and its journal mode is
+    left alone. Raises `InvalidConfiguration`.
+    """
+
+    path: Path
+    own_transaction: bool = False
+    busy_timeout: timedelta = timedelta(seconds=30)
+    journal: JournalMode = "auto"
+    _pool: _Pool = field(init=False, repr=False, compare=False)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        own_transaction: bool = False,
+        busy_timeout: timedelta = timedelta(seconds=30),
+        journal: JournalMode = "auto",
+    ) -> None:
+        text = os.fspath(path)
+        if not text or text == ":memory:" or text.startswith("file:"):
+            raise InvalidConfiguration(
+                f"a ledger is a file that other processes can open, not {text or 'an empty path'}",
+                fix="name a file on a local disk, for example SQLiteLedger('var/ledger.sqlite3')",
+            )
+        if busy_timeout <= timedelta(0):
+            raise InvalidConfiguration(f"busy_timeout= takes more than zero, not {busy_timeout}")
+        if journal not in ("auto", "wal", "rollback"):
+            raise InvalidConfiguration(f"journal= takes auto, wal or rollback, not {journal!r}")
+        object.__setattr__(self, "path", Path(text).absolute())
+        object.__setattr__(self, "own_transaction", own_transaction)
+        object.__setattr__(self, "busy_timeout", busy_timeout)
+        object.__setattr__(self, "journal", journal)
+        object.__setattr__(self, "_pool", _Pool())
+
+    @property
+    def transaction_types(self) -> tuple[type, ...]:
+        """What an atomic subscriber can ask for."""
+        return (sqlite3.Connection,)
+
+    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
+        """Yield what this ledger cannot honour of a subscription."""
+        subscriber = subscription.subscriber
+        where = location(subscription)
+        for kind in needs_transaction(subscriber):
+            if kind not in self.transaction_types:
+                yield InvalidSubscriber(
+                    f"nothing fills a parameter annotated {kind.__name__} of {subscriber.name}",
+                    where=where,
+                    fix="with this ledger, annotate Envelope, or sqlite3.Connection with atomic=True",
+                )
+        if subscriber.options.atomic and subscriber.is_async:
+            yield InvalidSubscriber(
+                f"{subscriber.name} is async and atomic, and sqlite3 has no async transaction",
+                where=where,
+                fix="make it a plain function, which runs in a thread",
+            )
+
+    def write(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records in the transaction of `on`, a `sqlite3.Connection`, or in one of their own."""
+        if isinstance(on, sqlite3.Connection):
+            self._refuse_to_join(on)
+            with translated(self.path):
+                publish.write(SQLiteTransaction(on), records)
+            return
+        if on is not None:
+            raise _wrong_connection(on)
+        if not self.own_transaction:
+            raise NoTransaction(
+                "there is no transaction that the event could commit with",
+                fix="publish(event, on=connection) with the connection of the business transaction, or "
+                "SQLiteLedger(path, own_transaction=True) if events may commit on their own",
+            )
+        with self.transaction() as transaction:
+            publish.write(transaction, records)
+
+    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records from a coroutine: in a thread, unless they join a connection, which stays in its own."""
+        import asyncio
+
+        if on is None:
+            await asyncio.to_thread(self.write, records, on)
+        else:
+            self.write(records, on)
+
+    def _refuse_to_join(self, connection: sqlite3.Connection) -> None:
+        with translated(self.path):
+            path = next(row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+        if path != str(self.path) and not _is_same_file(path, self.path):
+            raise WrongLedger(
+                f"on= writes to {path or 'a database in memory'}, and the workers read {self.path}",
+                fix="open the ledger's file, or make the ledger on the application's own database file",
+            )
+        if not joins(connection):
+            raise NoTransaction(
+                "the connection is in autocommit mode and in no transaction, so the event would commit alone",
+                fix='run connection.execute("BEGIN IMMEDIATE") before the business rows are written',
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[SQLiteTransaction]:
+        """Open a transaction on a connection of the ledger's own, begun IMMEDIATE.
+
+        Raises `LedgerMissing`, `LedgerVersion`, `LedgerBusy`, `LedgerUnavailable`.
+        """
+        with self._pool.borrowed(self) as connection, connection.transaction() as transaction:
+            yield transaction
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[SQLiteTransaction]:
+        """Open a transaction that only reads, on a connection of the ledger's own. Raises as above."""
+        with self._pool.borrowed(self) as connection, connection.reading() as transaction:
+            yield transaction
+
+    def atomic(self) -> SQLiteAtomic:
+        """Return the transaction for one call of an atomic subscriber, to be entered."""
+        return SQLiteAtomic(self)
+
+    def connect(self) -> SQLiteConnection:
+        """Open a connection of one's own to a ledger that is there and of this version.
+
+        Raises `LedgerMissing`, `LedgerVersion`, `LedgerUnavailable`.
+        """
+        connection = self._open("rw")
+        try:
+            with connection.reading() as transaction:
+                _refuse_version(transaction, self.path)
+                own_file = bool(transaction.rows("SELECT own_file FROM whereupon_ledger")[0][0])
+            if own_file:
+                connection.set_journal(self._mode())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, mode: Literal["rw", "rwc"]) -> SQLiteConnection:
+        kind = file_system_of(self.path)
+        if is_network(kind):
+            raise InvalidConfiguration(
+                f"{self.path} lies on {kind}, where the locks of SQLite cannot be trusted",
+                fix="put the file on a local disk, or use PostgreSQL",
+            )
+        if mode == "rw" and not self.path.is_file():
+            raise LedgerMissing(f"there is no ledger at {self.path}", fix=_MIGRATE)
+        return SQLiteConnection(Opened(self.path, mode, self.busy_timeout.total_seconds()))
+
+    def _mode(self) -> Literal["wal", "persist"]:
+        if self.journal == "auto":
+            return "persist" if has_wal_reset_bug(sqlite3.sqlite_version_info) else "wal"
+        return "wal" if self.journal == "wal" else "persist"
+
+    def migrate(self) -> tuple[int, int]:
+        """Create the file and the tables, or bring them up to date; return the versions before and after.
+
+        Raises `LedgerVersion` when the ledger is newer than this code.
+        """
+        created = not self.path.exists()
+        if created:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        connection = self._open("rw")
+        try:
+            with connection.transaction() as transaction:
+                before = _version_in(transaction)
+                if before > VERSION:
+                    raise _newer(before, self.path)
+                for statement in migration_sql(before):
+                    transaction.run(statement)
+                _note_version(transaction, before, own_file=created)
+            if created:
+                connection.set_journal(self._mode())
+        finally:
+            connection.close()
+        return before, VERSION
+
+    def version(self) -> int:
+        """Return the version of the tables in the file, 0 where there are none."""
+        connection = self._open("rw")
+        try:
+            with connection.reading() as transaction:
+                return _version_in(transaction)
+        finally:
+            connection.close()
+
+    def findings(self) -> Iterator[tuple[Literal["ok", "warning", "error"], str]]:
+        """Yield what `whereupon doctor` says about the build of SQLite, the journal and the disk."""
+        build = sqlite3.sqlite_version
+        affected = has_wal_reset_bug(sqlite3.sqlite_version_info)
+        yield "ok", f"SQLite {build}" + (", with the WAL-reset bug" if affected else "")
+        connection = self.connect()
+        try:
+            journal = connection.pragma("journal_mode")
+            synchronous = connection.pragma("synchronous")
+        finally:
+            connection.close()
+        if journal == "wal" and affected:
+            yield (
+                "error",
+                f"the journal mode is wal, and SQLite {build} can lose transactions in it; "
+                "run PRAGMA journal_mode = delete, or install SQLite 3.51.3 or newer",
+            )
+        else:
+            yield "ok", f"journal mode {journal}, synchronous {_synchronous(synchronous)}"
+        yield "ok", f"file system {file_system_of(self.path) or 'unknown'} below {self.path}"
+
+
+class _Pool:
+    """Idle connections of one ledger in one process; a fork starts with none."""
+
+    def __init__(self) -> None:
+        self._idle: list[SQLiteConnection] = []
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        weakref.finalize(self, _close_all, self._idle, self._pid)
+
+    @contextlib.contextmanager
+    def borrowed(self, ledger: SQLiteLedger) -> Iterator[SQLiteConnection]:
+        """Lend a connection; it is closed instead of kept when something went wrong with it."""
+        connection = self._take() or ledger.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+
+    def _take(self) -> SQLiteConnection | None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._idle = []  # a handle of SQLite must not be used, nor closed, behind a fork
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.is_current():
+                    return connection
+                connection.close()
+        return None
+
+
+def _close_all(idle: list[SQLiteConnection], pid: int) -> None:
+    if pid == os.getpid():
+        for connection in idle:
+            connection.close()
+
+
+def joins(connection: sqlite3.Connection) -> bool:
+    """Tell whether what is written on a connection is part of a transaction that its owner ends.
+
+    True inside a transaction, and where the sqlite3 module opens one by itself: in its legacy mode and
+    with `autocommit=False`.
+    """
+    autocommit = getattr(connection, "autocommit", -1)  # new in Python 3.12; -1 is the legacy mode
+    if autocommit is False or connection.in_transaction:
+        return True
+    return autocommit is not True and connection.isolation_level is not None
+
+
+def _wrong_connection(on: object) -> WrongConnection:
+    kind = f"{type(on).__module__}.{type(on).__qualname__}"
+    if type(on).__name__.startswith("Async"):
+        return WrongConnection(f"publish cannot wait for {kind}", fix="await apublish(event, on=...)")
+    return WrongConnection(
+        f"SQLiteLedger joins the transaction of a sqlite3.Connection, not of {kind}",
+        fix="pass the sqlite3.Connection that wrote the business rows",
+    )
+
+
+def _is_same_file(path: str, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(path) and os.path.samefile(path, other)
+    return False
+
+
+def _tables(transaction: SQLiteTransaction) -> set[str]:
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'whereupon\\_%' ESCAPE '\\'"
+    return {row[0] for row in transaction.rows(sql)}
+
+
+def _version_in(transaction: SQLiteTransaction) -> int:
+    tables = _tables(transaction)
+    if not tables:
+        return 0
+    rows = transaction.rows("SELECT version FROM whereupon_ledger") if "whereupon_ledger" in tables else []
+    if len(rows) != 1:
+        raise LedgerVersion(
+            f"the database has the tables {', '.join(sorted(tables))} but no version of a ledger",
+            fix="if these tables are not whereupon's, rename them; otherwise restore the file from a backup",
+        )
+    return int(rows[0][0])
+
+
+def _refuse_version(transaction: SQLiteTransaction, path: Path) -> None:
+    version = _version_in(transaction)
+    if version == 0:
+        raise LedgerMissing(f"{path} holds no ledger", fix=_MIGRATE)
+    if version < VERSION:
+        raise LedgerVersion(
+            f"the ledger at {path} has version {version}, this code needs {VERSION}", fix=_MIGRATE
+        )
+    if version > VERSION:
+        raise _newer(version, path)
+
+
+def _newer(version: int, path: Path) -> LedgerVersion:
+    return LedgerVersion(
+        f"the ledger at {path} has version {version}, this code knows {VERSION} at most",
+        fix="install the version of whereupon that made it, or a newer one",
+    )
+
+
+def _note_version(transaction: SQLiteTransaction, before: int, *, own_file: bool) -> None:
+    if before:
+        transaction.run("UPDATE whereupon_ledger SET version = :version", {"version": VERSION})
+        return
+    transaction.run(
+        "INSERT INTO whereupon_ledger (one, version, ledger_id, own_file) VALUES (1, :version, :id, :own)",
+        {"version": VERSION, "id": uuid4().hex, "own": int(own_file)},
+    )
+
+
+def _synchronous(value: Any) -> str:
+    return {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}.get(str(value), str(value))

@@ -1,0 +1,89 @@
+"""The transaction of an atomic subscriber: its effects and the close of its delivery commit together."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from whereupon.errors import LostClaim
+from whereupon.ledger import claims
+from whereupon.ledger.sqlite_connection import SQLiteTransaction, translated
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from whereupon.deliveries import Close
+    from whereupon.ledger.sqlite import SQLiteLedger
+
+_TRANSACTION: Final = 22  # SQLITE_TRANSACTION, the action code of BEGIN, COMMIT and ROLLBACK
+
+
+class SQLiteAtomic:
+    """One IMMEDIATE transaction, on a connection of its own that only whereupon can end.
+
+    BEGIN, COMMIT and ROLLBACK are refused to the subscriber, savepoints are not. `expire` may be called
+    from another thread: it rolls back at once, and whatever the subscriber still runs is refused, so that
+    a handler over its time limit does not hold the lock of the whole file.
+    """
+
+    def __init__(self, ledger: SQLiteLedger) -> None:
+        self._ledger = ledger
+        self._own_call = threading.local()
+        self._expired = False
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> SQLiteAtomic:
+        self._opened = self._ledger.connect()
+        self._scope = self._opened.transaction()
+        try:
+            self._scope.__enter__()
+        except BaseException:
+            self._opened.close()
+            raise
+        self.connection: sqlite3.Connection = self._opened.raw
+        self.connection.set_authorizer(self._authorize)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._mutex, self._by_ourselves():
+            try:
+                if not self._expired:
+                    self._scope.__exit__(kind, error, trace)
+            finally:
+                self._opened.close()
+
+    def finish(self, closes: Sequence[Close]) -> None:
+        """Close the deliveries inside the transaction. Raises `LostClaim`."""
+        with self._mutex, self._by_ourselves(), translated(self._ledger.path):
+            lost = list(closes) if self._expired else claims.close(SQLiteTransaction(self.connection), closes)
+        if lost:
+            raise LostClaim(
+                f"delivery {lost[0].claim.delivery} is not held by this worker any more",
+                fix="nothing: its effects were rolled back, and the worker that holds it handles it",
+            )
+
+    def expire(self) -> None:
+        """Roll back now and refuse everything else. May be called from another thread."""
+        self._expired = True
+        self.connection.interrupt()
+        with self._mutex, self._by_ourselves(), contextlib.suppress(sqlite3.Error):
+            self.connection.set_authorizer(self._authorize)  # makes SQLite prepare, and ask, anew
+            self.connection.rollback()
+
+    @contextlib.contextmanager
+    def _by_ourselves(self) -> Any:
+        self._own_call.active = True
+        try:
+            yield
+        finally:
+            self._own_call.active = False
+
+    def _authorize(self, action: int, *_: object) -> int:
+        if getattr(self._own_call, "active", False):
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY if self._expired or action == _TRANSACTION else sqlite3.SQLITE_OK

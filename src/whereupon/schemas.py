@@ -1,0 +1,192 @@
+"""Lint of a hand-written JSON Schema (2020-12): what the meta-schema lets pass and a contract must not.
+
+The rules of the meta-schema itself are checked by jsonschema-rs; the ones here are those that a
+validator accepts in silence: unknown keywords, references that leave the document or never end,
+formats nobody asserts, required properties that nothing describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from whereupon.naming import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+DEPTH_LIMIT: Final = 64
+"""The deepest nesting of a payload, and of a schema, in levels."""
+PATTERN_LIMIT: Final = 1024
+"""The longest regular expression, in characters."""
+
+_MAP_OF_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_LIST_OF_SCHEMAS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_SCHEMA = frozenset(
+    {"additionalProperties", "propertyNames", "unevaluatedProperties", "items", "contains"}
+    | {"unevaluatedItems", "contentSchema", "not", "if", "then", "else"}
+)
+_SAME_INSTANCE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
+_VALUES = frozenset(
+    {"$schema", "$id", "$ref", "$comment", "$anchor", "$vocabulary", "type", "const", "enum"}
+    | {"multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength"}
+    | {"minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxContains", "minContains"}
+    | {"maxProperties", "minProperties", "required", "dependentRequired", "format", "title"}
+    | {"description", "default", "deprecated", "readOnly", "writeOnly", "examples"}
+    | {"contentEncoding", "contentMediaType"}
+)
+KEYWORDS: Final = _MAP_OF_SCHEMAS | _LIST_OF_SCHEMAS | _SCHEMA | _VALUES
+FORMATS: Final = frozenset(
+    {"date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4"}
+    | {"ipv6", "uri", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer"}
+    | {"relative-json-pointer", "regex"}
+)
+ANNOTATIONS: Final = frozenset(
+    {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema", "$id"}
+)
+"""Keywords that say nothing about which payloads are valid."""
+_DESCRIBES = frozenset(
+    {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "if", "not", "properties", "items"}
+)
+
+Schema = Mapping[str, Any]
+
+
+def faults_of(schema: object) -> list[str]:
+    """Return everything the lint finds, each as `location: sentence`; an empty list is a clean schema."""
+    if not isinstance(schema, Mapping):
+        return [f"#: a schema is a mapping, not {type(schema).__name__}"]
+    try:
+        return [f"#{where}: {problem}" for where, problem in _lint(schema, schema, "", 0)]
+    except RecursionError:
+        return ["#: the schema contains itself"]
+
+
+def subschemas(schema: Schema) -> Iterator[tuple[str, Any]]:
+    """Yield each direct subschema with its JSON Pointer relative to `schema`."""
+    for keyword, value in schema.items():
+        if keyword in _SCHEMA:
+            yield f"/{keyword}", value
+        elif keyword in _MAP_OF_SCHEMAS and isinstance(value, Mapping):
+            for name, child in value.items():
+                yield f"/{keyword}/{name}", child
+        elif keyword in _LIST_OF_SCHEMAS and isinstance(value, list | tuple):
+            for position, child in enumerate(value):
+                yield f"/{keyword}/{position}", child
+
+
+def rebuilt(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return a copy of a schema with `change` applied to each of its subschemas, innermost first."""
+    if not isinstance(schema, Mapping):
+        return schema
+    copy: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _MAP_OF_SCHEMAS and isinstance(value, Mapping):
+            copy[keyword] = {name: rebuilt(child, change) for name, child in value.items()}
+        elif keyword in _LIST_OF_SCHEMAS and isinstance(value, list | tuple):
+            copy[keyword] = [rebuilt(child, change) for child in value]
+        else:
+            copy[keyword] = rebuilt(value, change) if keyword in _SCHEMA else value
+    return change(copy)
+
+
+def resolve(root: Schema, reference: str) -> Any:
+    """Return the schema that a local reference points to; KeyError where there is none."""
+    node: Any = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        node = node[int(key)] if isinstance(node, list | tuple) else node[key]
+    return node
+
+
+def _lint(root: Schema, schema: Schema, where: str, depth: int) -> Iterator[tuple[str, str]]:
+    if depth > DEPTH_LIMIT:
+        yield where, f"is nested more than {DEPTH_LIMIT} levels deep"
+        return
+    if not where:
+        yield from _lint_root(schema)
+    for keyword in schema:
+        if problem := _keyword_problem(keyword, schema[keyword]):
+            yield where, problem
+    yield from _lint_reference(root, schema, where)
+    yield from _lint_values(schema, where)
+    for pointer, child in subschemas(schema):
+        if isinstance(child, Mapping):
+            yield from _lint(root, child, where + pointer, depth + 1)
+
+
+def _lint_root(schema: Schema) -> Iterator[tuple[str, str]]:
+    if schema.get("type") != "object":
+        yield "", 'the root of a contract must have "type": "object"'
+    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+        yield "", f"$schema must be {DIALECT}"
+
+
+def _keyword_problem(keyword: object, value: object) -> str:
+    if not isinstance(keyword, str):
+        return f"a keyword is text, not {type(keyword).__name__}"
+    if keyword in KEYWORDS or keyword.startswith("x-"):
+        return ""
+    hint = suggestion(keyword, KEYWORDS)
+    if not hint and isinstance(value, Mapping):
+        hint = '; if it is a property of the payload, put it into "properties"'
+    return f"'{keyword}' is not a keyword of JSON Schema 2020-12{hint}"
+
+
+def _lint_reference(root: Schema, schema: Schema, where: str) -> Iterator[tuple[str, str]]:
+    reference = schema.get("$ref")
+    if reference is None:
+        return
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        yield where, "only local references such as '#/$defs/address' are followed"
+        return
+    try:
+        target = resolve(root, reference)
+    except (KeyError, IndexError, ValueError, TypeError):
+        yield where, f"nothing stands at {reference}"
+        return
+    if _comes_back(root, target, schema, 0):
+        yield where, f"{reference} refers to itself without an end"
+
+
+def _comes_back(root: Schema, node: Any, start: Schema, depth: int) -> bool:
+    """Follow references and in-place applicators; they must not reach `start` again."""
+    if not isinstance(node, Mapping):
+        return False
+    if node is start or depth > DEPTH_LIMIT:
+        return True
+    heads = tuple(f"/{keyword}" for keyword in _SAME_INSTANCE)
+    if any(
+        _comes_back(root, child, start, depth + 1)
+        for pointer, child in subschemas(node)
+        if pointer.startswith(heads)
+    ):
+        return True
+    reference = node.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return False
+    try:
+        return _comes_back(root, resolve(root, reference), start, depth + 1)
+    except (KeyError, IndexError, ValueError, TypeError):
+        return False
+
+
+def _lint_values(schema: Schema, where: str) -> Iterator[tuple[str, str]]:
+    pattern = schema.get("pattern")
+    patterns = [pattern, *(schema.get("patternProperties") or ())]
+    if any(isinstance(each, str) and len(each) > PATTERN_LIMIT for each in patterns):
+        yield where, f"a pattern is longer than {PATTERN_LIMIT} characters"
+    name = schema.get("format")
+    if isinstance(name, str) and name not in FORMATS:
+        yield where, f"'{name}' is not a format of JSON Schema 2020-12{suggestion(name, FORMATS)}"
+    properties = schema.get("properties")
+    required = schema.get("required")
+    if isinstance(properties, Mapping) and isinstance(required, list | tuple):
+        for each in required:
+            described = properties.get(each)
+            if not (isinstance(described, Mapping) and _DESCRIBES & described.keys()):
+                hint = "" if each in properties else suggestion(str(each), properties)
+                yield where, f"'{each}' is required, but no property of that name has a type{hint}"
+    elif isinstance(required, list | tuple) and required and not where:
+        yield where, '"required" names properties, but there are no "properties"'

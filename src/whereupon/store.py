@@ -1,0 +1,345 @@
+"""The store: the frozen table of subscriptions, with the ledger and the engine that deliver."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Protocol, Self
+from uuid import uuid4
+
+from whereupon.deliveries import Close, NewDelivery
+from whereupon.envelopes import Envelope, seal
+from whereupon.errors import (
+    ConditionFailed,
+    Fault,
+    InvalidContract,
+    InvalidEvent,
+    InvalidStore,
+    InvalidSubscriber,
+    StoreConflict,
+    WhereuponError,
+)
+from whereupon.events import BaseEvent, contract_of
+from whereupon.failures import describe_failure
+from whereupon.naming import location_of
+from whereupon.routing import Routes, build_routes
+from whereupon.subscriptions import Subscription, location
+
+Carry = Callable[[], Mapping[str, str]]
+Around = Callable[[Envelope], AbstractContextManager[object]]
+
+SPREAD_GROUPS: Final = 100
+"""More groups than this from one publish are spread over time, this many at once."""
+
+_log = logging.getLogger("whereupon.publish")
+_EXTENSION = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one published event leaves in the ledger: its envelope and its deliveries.
+
+    `text` is the envelope as JSON, encoded once for all of its deliveries. `skipped` are the ids of the
+    subscriptions whose condition refused it.
+    """
+
+    envelope: Envelope
+    text: bytes
+    deliveries: tuple[NewDelivery, ...]
+    skipped: tuple[str, ...] = ()
+
+
+class Atomic(Protocol):
+    """The transaction in which an atomic subscriber runs and its delivery is closed."""
+
+    connection: Any
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *failure: Any) -> None: ...
+
+    def finish(self, closes: Sequence[Close]) -> None:
+        """Close deliveries inside the transaction; raises when one is not held any more."""
+
+    def expire(self) -> None:
+        """Roll back now, whoever is still running in it."""
+
+
+class Ledger(Protocol):
+    """What a store asks of the durable record of deliveries."""
+
+    def write(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records in the transaction of `on`, or as the ledger says where that is None."""
+
+    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records without blocking the event loop."""
+
+    def atomic(self) -> Atomic:
+        """Return the transaction for one call of an atomic subscriber, to be entered."""
+
+    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
+        """Yield what this ledger cannot honour of a subscription."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who gets one event: the pure result of the table and its conditions.
+
+    `rechecked` are those of `subscriptions` whose condition raised and is asked again by the worker.
+    """
+
+    subscriptions: tuple[Subscription, ...]
+    skipped: tuple[Subscription, ...] = ()
+    rechecked: tuple[Subscription, ...] = ()
+
+
+_NOBODY = Plan(())
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EventStore:
+    """The one visible table of an application: who hears what, and how it is delivered.
+
+    It is a pure value: building it opens nothing, and nothing in it can change.
+
+    - `subscriptions`: what `subscribe()` returned, all contexts and overlays in one list
+    - `ledger`: where events and deliveries are written
+    - `strict`: for tests and development: a raising condition and a missing transaction reach the publisher
+    - `carry`: returns the ambient context (tenant, locale, user) as texts that travel in the envelope; the
+      key `subject` becomes the subject of the event, by which it can be erased
+    - `around`: takes the envelope and returns a context manager in which the event is handled
+    - `condition_budget`: a condition that takes longer is reported
+    - `payload_limit`: the largest envelope, payload included, in bytes of JSON
+    - `spread`: how far apart batches of 100 groups from one publish start; zero turns it off
+    - `retention`: how long deliveries that are done stay on record
+    - `wait_for_code`: how long a payload that only newer code may understand waits before it is parked
+
+    Raises `InvalidStore` with everything that is wrong.
+    """
+
+    subscriptions: Iterable[Subscription]
+    ledger: Ledger
+    strict: bool = False
+    carry: Carry | None = None
+    around: Around | None = None
+    condition_budget: timedelta = timedelta(milliseconds=1)
+    payload_limit: int = 64 * 1024
+    spread: timedelta = timedelta(seconds=10)
+    retention: timedelta = timedelta(days=1)
+    wait_for_code: timedelta = timedelta(hours=1)
+    routes: Routes = field(init=False, repr=False)
+    _plans: Mapping[type[BaseEvent], Plan] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        listed = tuple(self.subscriptions)
+        routes, faults = build_routes(listed)
+        for subscription in routes:
+            faults += self.ledger.faults_of(subscription)
+        faults += _option_faults(self)
+        if faults:
+            raise InvalidStore(faults)
+        object.__setattr__(self, "subscriptions", listed)
+        object.__setattr__(self, "routes", routes)
+        unconditional = {
+            event: Plan(group)
+            for event, group in routes.by_event.items()
+            if all(each.condition is None for each in group)
+        }
+        object.__setattr__(self, "_plans", unconditional)
+
+    def plan(self, event: BaseEvent) -> Plan:
+        """Ask the conditions and return who gets an event. Nothing is written.
+
+        Raises `ConditionFailed` when a condition raises and the store is strict.
+        """
+        ready = self._plans.get(type(event))
+        return ready if ready is not None else self._ask(event)
+
+    def _ask(self, event: BaseEvent) -> Plan:
+        group = self.routes.by_event.get(type(event))
+        if group is None:
+            _refuse_stranger(self.routes, event)
+            return _NOBODY
+        chosen: list[Subscription] = []
+        skipped: list[Subscription] = []
+        rechecked: list[Subscription] = []
+        for subscription in group:
+            verdict = subscription.condition is None or self._verdict(subscription, event)
+            (skipped if verdict is False else chosen).append(subscription)
+            if verdict is None:
+                rechecked.append(subscription)
+        return Plan(tuple(chosen), tuple(skipped), tuple(rechecked))
+
+    def _verdict(self, subscription: Subscription, event: BaseEvent) -> bool | None:
+        """Ask one condition; None means that it raised."""
+        started = time.perf_counter()
+        try:
+            verdict = bool(subscription.condition(event))  # type: ignore[misc]
+        except Exception as error:
+            reason = describe_failure(error)
+            if self.strict:
+                raise ConditionFailed(
+                    f"the condition of {subscription.id} raised {reason}", where=location(subscription)
+                ) from error
+            _log.error("the condition of %s raised %s; the worker asks it again", subscription.id, reason)
+            return None
+        spent = timedelta(seconds=time.perf_counter() - started)
+        if spent > self.condition_budget:
+            _log.warning(
+                "the condition of %s took %.1f ms in the publisher, its budget is %.1f ms",
+                subscription.id,
+                spent.total_seconds() * 1e3,
+                self.condition_budget.total_seconds() * 1e3,
+            )
+        return verdict
+
+    def records(self, events: Sequence[BaseEvent]) -> list[Record]:
+        """Plan events, put them into envelopes and form their groups. Nothing is written.
+
+        Raises `InvalidEvent`, `ConditionFailed`.
+        """
+        for event in events:
+            _refuse_non_event(event)
+        plans = [self.plan(event) for event in events]
+        extensions = dict(_carried(self.carry)) if self.carry else {}
+        subject = extensions.pop("subject", None)
+        envelopes = [seal(event, extensions, subject) for event in events]
+        texts = [self._encoded(event, envelope) for event, envelope in zip(events, envelopes, strict=True)]
+        groups = _groups(plans, self.spread) if len(events) > 1 else {}
+        return [
+            Record(
+                envelope,
+                text,
+                _deliveries(position, envelope, plan, groups),
+                tuple(each.id for each in plan.skipped),
+            )
+            for position, (envelope, text, plan) in enumerate(zip(envelopes, texts, plans, strict=True))
+        ]
+
+    def _encoded(self, event: BaseEvent, envelope: Envelope) -> bytes:
+        text = envelope.to_json()
+        if len(text) > self.payload_limit:
+            raise InvalidEvent(
+                envelope.type,
+                [Fault("", f"is {len(text):,} bytes in its envelope, the limit is {self.payload_limit:,}")],
+                where=location_of(type(event)),
+                fix="publish an id and let the subscriber fetch the rest, or raise payload_limit= of the store",
+            )
+        return text
+
+    def install(self) -> None:
+        """Make this the store of the process, which `publish` uses.
+
+        Raises `StoreConflict` when another one is installed.
+        """
+        if _installed.store not in (None, self):
+            raise StoreConflict(
+                "another store is installed in this process",
+                fix="build one store with all subscriptions, and install it once at start-up",
+            )
+        _installed.store = self
+
+
+class _Installed:
+    """Holds the store of this process."""
+
+    store: EventStore | None = None
+
+
+_installed = _Installed()
+
+
+def installed() -> EventStore | None:
+    """Return the store of this process."""
+    return _installed.store
+
+
+def swap(store: EventStore | None) -> EventStore | None:
+    """Install a store whatever was there before, and return that. For tests."""
+    previous, _installed.store = _installed.store, store
+    return previous
+
+
+def _refuse_non_event(event: object) -> None:
+    if not isinstance(event, BaseEvent):
+        raise InvalidEvent(
+            type(event).__name__,
+            [Fault("", "is not an event")],
+            fix="publish an instance of a class derived from Event",
+        )
+
+
+def _refuse_stranger(routes: Routes, event: BaseEvent) -> None:
+    """An event nobody subscribed to must not bear the name of one that somebody did."""
+    name = contract_of(type(event)).name
+    other = routes.by_name.get(name)
+    if other is not None:
+        raise InvalidContract(
+            f"two events share the name {name}",
+            where=f"{location_of(other)} and {location_of(type(event))}",
+            fix="give one of them another name=",
+        )
+
+
+def _carried(carry: Carry) -> Mapping[str, str]:
+    extensions = carry()
+    for name, value in extensions.items():
+        if not _EXTENSION.fullmatch(name) or not isinstance(value, str):
+            raise InvalidEvent(
+                "carry",
+                [Fault(name, "must be a text under a name of 1 to 20 lower-case letters and digits")],
+                fix="CloudEvents names its extensions like that: tenantid, locale",
+            )
+    return extensions
+
+
+def _option_faults(store: EventStore) -> Iterable[WhereuponError]:
+    for name in ("condition_budget", "spread", "retention", "wait_for_code"):
+        value: Any = getattr(store, name)
+        if not isinstance(value, timedelta) or value < timedelta(0):
+            yield InvalidSubscriber(f"{name}= of the store takes a timedelta of zero or more, not {value!r}")
+    if type(store.payload_limit) is not int or store.payload_limit < 1:
+        yield InvalidSubscriber(f"payload_limit= of the store takes bytes from 1, not {store.payload_limit!r}")
+
+
+def _deliveries(
+    position: int,
+    envelope: Envelope,
+    plan: Plan,
+    groups: Mapping[tuple[int, Subscription], tuple[str, timedelta]],
+) -> tuple[NewDelivery, ...]:
+    made: list[NewDelivery] = []
+    for subscription in plan.subscriptions:
+        group, later = groups.get((position, subscription), (None, timedelta(0)))
+        recheck = subscription in plan.rechecked
+        made.append(
+            NewDelivery(envelope.id, subscription.id, subscription.delay + later, group, recheck=recheck)
+        )
+    return tuple(made)
+
+
+def _groups(
+    plans: Sequence[Plan], spread: timedelta
+) -> dict[tuple[int, Subscription], tuple[str, timedelta]]:
+    """Cut the events of one publish into groups, for each subscription that wants them.
+
+    Batch i of `SPREAD_GROUPS` groups starts i × `spread` later: the rule of the reference, without its
+    extra second.
+    """
+    positions: dict[Subscription, list[int]] = {}
+    for position, plan in enumerate(plans):
+        for subscription in plan.subscriptions:
+            if subscription.group_size > 1:
+                positions.setdefault(subscription, []).append(position)
+    groups: dict[tuple[int, Subscription], tuple[str, timedelta]] = {}
+    for subscription, members in positions.items():
+        for rank, start in enumerate(range(0, len(members), subscription.group_size)):
+            group = (uuid4().hex, rank // SPREAD_GROUPS * spread)
+            for position in members[start : start + subscription.group_size]:
+                groups[position, subscription] = group
+    return groups

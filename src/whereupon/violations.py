@@ -1,0 +1,106 @@
+"""What a JSON Schema validator objects to, in sentences for the person who made the event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonschema_rs import ValidationErrorKind as Kind
+
+from whereupon.errors import Fault
+from whereupon.naming import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jsonschema_rs import ValidationError
+
+_FORMATS: Final = {
+    "date-time": "a date and time with a time zone (RFC 3339)",
+    "date": "a date such as 2026-11-24",
+    "uuid": "a UUID",
+    "email": "an e-mail address",
+    "uri": "a URI",
+}
+_LIMITS: Final = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "minProperties": "must have at least {} properties",
+    "maxProperties": "must have at most {} properties",
+}
+
+
+def describe(error: ValidationError, known: Iterable[str]) -> list[Fault]:
+    """Turn one validation error into faults; `known` are the fields of the event, for a near miss."""
+    return list(_describe(error, tuple(known)))
+
+
+def _describe(error: ValidationError, known: tuple[str, ...]) -> Iterator[Fault]:
+    where = _location(error.instance_path)
+    match error.kind:
+        case Kind.Required():
+            name = error.kind.property
+            yield Fault(f"{where}.{name}" if where else name, "is required")
+        case Kind.AdditionalProperties() | Kind.UnevaluatedProperties():
+            for name in error.kind.unexpected:
+                hint = "" if where else suggestion(name, known)
+                yield Fault(f"{where}.{name}" if where else name, f"is not a field of this event{hint}")
+        case Kind.AnyOf() | Kind.OneOfNotValid():
+            yield from _alternatives(where, error.kind.context, known)
+        case _:
+            yield Fault(where, _sentence(error))
+
+
+def _alternatives(
+    where: str, branches: list[list[ValidationError]], known: tuple[str, ...]
+) -> Iterator[Fault]:
+    """Speak of the one branch that took the value's type; else say which types would do."""
+    types = [each.kind.types for branch in branches for each in branch if isinstance(each.kind, Kind.Type)]
+    fitting = [
+        branch for branch in branches if not any(isinstance(each.kind, Kind.Type) for each in branch)
+    ]
+    if len(fitting) == 1:
+        for each in fitting[0]:
+            yield from _describe(each, known)
+    else:
+        words = list(dict.fromkeys(word for group in types for word in group))
+        yield Fault(where, f"must be {' or '.join(words)}" if words else "matches none of the alternatives")
+
+
+def _sentence(error: ValidationError) -> str:
+    kind: Any = error.kind
+    if kind.name in _LIMITS:
+        return _LIMITS[kind.name].format(kind.limit)
+    match kind:
+        case Kind.Type():
+            return f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}"
+        case Kind.Enum():
+            return f"must be one of {', '.join(map(repr, kind.options))}"
+        case Kind.Constant():
+            return f"must be {kind.expected_value!r}"
+        case Kind.Format():
+            return f"must be {_FORMATS.get(kind.format, f'in the format {kind.format}')}"
+        case Kind.Pattern():
+            return f"must match {kind.pattern}"
+        case Kind.MultipleOf():
+            return f"must be a multiple of {kind.multiple_of}"
+        case Kind.UniqueItems():
+            return "must not contain the same item twice"
+    return error.message
+
+
+def _json_type(value: object) -> str:
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return "null" if value is None else kinds.get(type(value), type(value).__name__)
+
+
+def _location(path: list[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
