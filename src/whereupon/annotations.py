@@ -24,6 +24,7 @@ _PLAIN = (str, int, float, bool, type(None), Any)
 _CONVERTED = (datetime, date, UUID, Decimal)
 _SEQUENCES = (list, tuple, collections.abc.Sequence)
 _MAPPINGS = (dict, collections.abc.Mapping)
+_CONTAINERS = (*_SEQUENCES, *_MAPPINGS)
 _ALIAS = getattr(typing, "TypeAliasType", ())
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?(E[+-]?[0-9]+)?$"
 _CONSTRAINTS: Final = {
@@ -86,9 +87,7 @@ def read_fields(cls: type, defaults: dict[str, Any]) -> Fields:
     if problems:
         raise UnsupportedAnnotation("\n  ".join(problems))
     plain = {
-        name: msgspec.to_builtins(default)
-        for name, default in defaults.items()
-        if default is not REQUIRED
+        name: msgspec.to_builtins(default) for name, default in defaults.items() if default is not REQUIRED
     }
     model = msgspec.defstruct(cls.__name__, described, kw_only=True)
     return Fields(
@@ -107,9 +106,7 @@ def _default(default: Any) -> tuple[Any, ...]:
     return (None,) if default is None else (msgspec.field(default_factory=lambda: default),)
 
 
-def _schema_of(
-    cls: type, model: type[msgspec.Struct], defaults: dict[str, Any]
-) -> dict[str, Any]:
+def _schema_of(cls: type, model: type[msgspec.Struct], defaults: dict[str, Any]) -> dict[str, Any]:
     try:
         _, components = msgspec.json.schema_components(
             (model,), schema_hook=_schema_hook, ref_template="#/$defs/{name}"
@@ -156,21 +153,26 @@ class _Walk:
             return self._guarded(annotation, annotation.__value__)
         if isinstance(annotation, NewType):
             return self.honoured(annotation.__supertype__)
+        if annotation in _PLAIN:
+            self.converts = self.converts or annotation is Any
+            return annotation
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is None and annotation not in _CONTAINERS:
+            return self._class(annotation)
+        return self._parametrised(annotation, origin, arguments)
+
+    def _parametrised(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
         if origin is Annotated:
             return self._annotated(arguments[0], arguments[1:])
         if origin in (Union, types.UnionType):
-            return Union[tuple(self.honoured(each) for each in arguments)]
+            return Union[tuple(self.honoured(each) for each in arguments)]  # noqa: UP007 - of a tuple
         if origin is Literal:
             return annotation
         if origin in _SEQUENCES or annotation in _SEQUENCES:
             return self._sequence(annotation, origin, arguments)
         if origin in _MAPPINGS or annotation in _MAPPINGS:
             return self._mapping(annotation, origin, arguments)
-        if annotation in _PLAIN:
-            self.converts = self.converts or annotation is Any
-            return annotation
-        return self._class(annotation)
+        return self._class(origin)
 
     def _guarded(self, alias: Any, value: Any) -> Any:
         if alias in self._open:
@@ -193,7 +195,8 @@ class _Walk:
         if not arguments:
             raise UnsupportedAnnotation(f"say what the items are: {annotation.__name__}[int]")
         items = tuple(each if each is Ellipsis else self.honoured(each) for each in arguments)
-        return origin[items] if origin is tuple else origin[items[0]]
+        container: Any = origin
+        return container[items] if origin is tuple else container[items[0]]
 
     def _mapping(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
         if not arguments:
@@ -217,11 +220,9 @@ class _Walk:
             return self._nested(annotation)
         if dataclasses.is_dataclass(annotation):
             if not annotation.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-                raise UnsupportedAnnotation(
-                    f"{annotation.__name__} must be frozen (@dataclass(frozen=True))"
-                )
+                raise UnsupportedAnnotation(f"{annotation.__name__} must be frozen (@dataclass(frozen=True))")
             return self._nested(annotation)
-        _refuse(annotation)
+        raise UnsupportedAnnotation(_not_json(annotation))
 
     def _nested(self, annotation: type) -> type:
         if annotation in self._nested_in:
@@ -238,14 +239,14 @@ class _Walk:
         return annotation
 
 
-def _refuse(annotation: type) -> NoReturn:
+def _not_json(annotation: type) -> str:
     hint = {
         set: "; a set has no order, use tuple[...]",
         frozenset: "; a set has no order, use tuple[...]",
         bytes: "; encode it as text, for example base64 in a str",
         complex: "; use two floats",
     }.get(annotation, "; publish the id of an object instead of the object")
-    raise UnsupportedAnnotation(f"{annotation.__name__} is not a type that JSON can carry{hint}")
+    return f"{annotation.__name__} is not a type that JSON can carry{hint}"
 
 
 def _checked_enum(annotation: type[enum.Enum]) -> type[enum.Enum]:

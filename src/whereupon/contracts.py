@@ -11,7 +11,14 @@ import msgspec
 
 from whereupon.annotations import Fields, UnsupportedAnnotation, read_fields
 from whereupon.errors import InvalidContract
-from whereupon.naming import NAME_LIMIT, context_of, is_context, is_wire_name, location_of, snake_case
+from whereupon.naming import (
+    NAME_LIMIT,
+    context_of,
+    is_context,
+    is_wire_name,
+    location_of,
+    snake_case,
+)
 from whereupon.payloads import Check, compile_annotated, compile_schema, compile_written, plain_copy
 from whereupon.schemas import ANNOTATIONS, DIALECT, faults_of, rebuilt, subschemas
 
@@ -23,7 +30,9 @@ if TYPE_CHECKING:
 Upcast = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Turns the payload of an older contract into today's shape."""
 
-_SETTING_OF_RUFF = "[tool.ruff.lint.flake8-type-checking] runtime-evaluated-base-classes = ['whereupon.Event']"
+_SETTING_OF_RUFF = (
+    "[tool.ruff.lint.flake8-type-checking] runtime-evaluated-base-classes = ['whereupon.Event']"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +170,8 @@ def _linted(event: type[BaseEvent], schema: Mapping[str, Any]) -> dict[str, Any]
     faults = faults_of(schema)
     if faults:
         raise InvalidContract(
-            f"{event.__name__} has an unsound schema:\n  " + "\n  ".join(faults), where=location_of(event)
+            f"{event.__name__} has an unsound schema:\n  " + "\n  ".join(faults),
+            where=location_of(event),
         )
     own: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
     return own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +14,23 @@ from whereupon import codec
 from whereupon.events import contract_of, payload_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from whereupon.events import BaseEvent
 
 _DATASCHEMA: Final = "urn:whereupon:contract:"
 _ATTRIBUTES: Final = frozenset(
-    {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"}
+    {
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "time",
+        "subject",
+        "datacontenttype",
+        "dataschema",
+        "data",
+    }
     | {"correlationid", "causationid"}
 )
 _TEXTS: Final = ("id", "source", "type", "time")

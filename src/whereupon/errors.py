@@ -252,9 +252,7 @@ class LedgerUnavailable(WhereuponError):
 
     code = "WU404"
 
-    def __init__(
-        self, problem: str, *, retry_is_safe: bool, where: str = "", fix: str = ""
-    ) -> None:
+    def __init__(self, problem: str, *, retry_is_safe: bool, where: str = "", fix: str = "") -> None:
         super().__init__(problem, where=where, fix=fix)
         self.retry_is_safe = retry_is_safe
 

@@ -8,15 +8,14 @@ import inspect
 import operator
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, dataclass_transform
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from whereupon.annotations import REQUIRED
 from whereupon.contracts import Contract, Declaration, Upcast, build_contract, unresolved
 from whereupon.errors import Fault, InvalidContract, InvalidEvent
 from whereupon.naming import location_of, suggestion
 from whereupon.payloads import Checked, Refused, plain_copy
-
 
 _KEYWORDS = ("name", "aliases", "context", "abstract", "upcast", "schema")
 
@@ -48,7 +47,11 @@ class BaseEvent(metaclass=_EventClass):
     _declared: ClassVar[Declaration | None] = None
     _inherited: ClassVar[Declaration] = Declaration(defaults={})
     _contract: ClassVar[Contract | None] = None
-    _make: ClassVar[Callable[[dict[str, Any]], Checked]]
+
+    if TYPE_CHECKING:
+
+        @staticmethod
+        def _make(values: dict[str, Any]) -> Checked: ...
 
     _typed: Any
     _packed: bytes
@@ -252,9 +255,7 @@ def _invalid(cls: type[BaseEvent], faults: list[Fault]) -> InvalidEvent:
     return InvalidEvent(contract_of(cls).name, faults, where=location_of(cls))
 
 
-def _mapping_of(
-    cls: type[BaseEvent], payload: Mapping[str, Any], values: dict[str, Any]
-) -> dict[str, Any]:
+def _mapping_of(cls: type[BaseEvent], payload: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(payload, Mapping):
         raise _invalid(cls, [Fault("", f"must be a mapping, not {type(payload).__name__}")])
     if values:
@@ -267,7 +268,7 @@ def _declare(cls: type[BaseEvent], declaration: Declaration, *, abstract: bool) 
     cls._inherited = declaration
     cls._declared = None if abstract else declaration
     cls._contract = None
-    cls._make = staticmethod(functools.partial(_make_late, cls))
+    cls._make = staticmethod(functools.partial(_make_late, cls))  # type: ignore[method-assign]
     for name in declaration.defaults:
         setattr(cls, name, property(operator.attrgetter(f"_typed.{name}")))
     if not abstract:
@@ -278,7 +279,7 @@ def _declare(cls: type[BaseEvent], declaration: Declaration, *, abstract: bool) 
 
 def _adopt(cls: type[BaseEvent], contract: Contract) -> None:
     cls._contract = contract
-    cls._make = staticmethod(contract.check.make)
+    cls._make = staticmethod(contract.check.make)  # type: ignore[assignment, method-assign]
 
 
 def _make_late(cls: type[BaseEvent], values: dict[str, Any]) -> Checked:
@@ -324,4 +325,3 @@ def _listed(cls: type, aliases: Iterable[str]) -> tuple[str, ...]:
             fix=f"write aliases=[{aliases!r}]",
         )
     return tuple(aliases)
-

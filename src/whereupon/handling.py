@@ -20,7 +20,9 @@ from whereupon.outcomes import IGNORED, Failed, Park, RetryIn
 from whereupon.publishing import joined
 
 if TYPE_CHECKING:
-    from whereupon.store import Atomic, EventStore
+    from whereupon.contracts import Contract
+    from whereupon.ledger_protocol import Atomic
+    from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
 WAIT_STEP: Final = timedelta(seconds=15)
@@ -90,35 +92,43 @@ def _prepared(store: EventStore, claim: Claim) -> Prepared | Result:
         try:
             if not subscription.condition(event):
                 return Done("skipped")
-        except Exception as error:
-            return _failed(subscription, claim, error, envelope.data)
+        except Exception as failure:  # noqa: BLE001 - the application's own condition
+            return _failed(subscription, claim, failure, envelope.data)
     return Prepared(claim, subscription, envelope, event)
 
 
 def _rebuilt(
     store: EventStore, claim: Claim, subscription: Subscription, envelope: Envelope
 ) -> BaseEvent | Result:
+    """Make the event again; a payload that the contract refuses is parked, or waits for newer code."""
     contract = contract_of(subscription.event)
-    payload: Mapping[str, Any] = envelope.data
-    if contract.upcast is not None and envelope.fingerprint != contract.fingerprint:
-        try:
-            payload = contract.upcast(dict(payload))
-        except Exception as error:
-            reason = describe_failure(error, envelope.data)
-            return Parked("refused", f"upcast of {contract.name} failed: {reason}", spends=False)
-    if not isinstance(payload, Mapping):
-        return Parked("refused", f"upcast of {contract.name} returned no mapping", spends=False)
+    is_own = envelope.fingerprint == contract.fingerprint
+    try:
+        payload = envelope.data if is_own else _upcast(contract, envelope.data)
+    except Exception as failure:  # noqa: BLE001 - the application's own function
+        reason = describe_failure(failure, envelope.data)
+        return Parked("refused", f"the upcast of {contract.name} failed: {reason}", spends=False)
     try:
         return rebuild(contract, dict(payload))
     except InvalidEvent as refusal:
         faults = "; ".join(map(str, refusal.faults))
     error = f"the contract of {contract.name} refuses the payload: {faults}"
-    if envelope.fingerprint == contract.fingerprint:
-        return Parked("refused", error, spends=False)
     waited = claim.refused_for or timedelta(0)
+    if is_own:
+        return Parked("refused", error, spends=False)
     if waited >= store.wait_for_code:
         return Parked("refused", f"{error}; no code that accepts it came in {waited}", spends=False)
     return Waiting(min(WAIT_STEP, store.wait_for_code / 4), f"{error}; it waits for newer code")
+
+
+def _upcast(contract: Contract, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Turn the payload of another contract into today's shape, where the event knows how to."""
+    if contract.upcast is None:
+        return data
+    payload = contract.upcast(dict(data))
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"it returned {type(payload).__name__} instead of a mapping")
+    return payload
 
 
 def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None = None) -> list[Close]:
@@ -134,9 +144,7 @@ def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None
     return outcome.closes
 
 
-def _handle_atomically(
-    store: EventStore, call: Call, watch: Callable[[Atomic], None] | None
-) -> list[Close]:
+def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None) -> list[Close]:
     atomic = store.ledger.atomic()
     try:
         atomic.__enter__()
@@ -203,10 +211,10 @@ def _outcome(call: Call) -> Iterator[_Outcome]:
         yield outcome
     except LostClaim as error:
         _log.warning("%s: %s", call.subscription.id, error)
-    except BaseException as error:  # noqa: BLE001 - a subscriber may raise anything, sys.exit() too
-        if _is_cancellation(error):
+    except BaseException as failure:  # a subscriber may raise anything, sys.exit() too
+        if _is_cancellation(failure):
             raise
-        outcome.closes = outcome.failed(error)
+        outcome.closes = outcome.failed(failure)
     else:
         outcome.closes = [] if outcome.is_written else outcome.succeeded()
 

@@ -101,5 +101,7 @@ def configure_logging(level: str) -> None:
     """Log to standard error, unless the application has set up logging by itself."""
     if not logging.getLogger().handlers:
         logging.basicConfig(
-            level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S"
+            level=level.upper(),
+            format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+            datefmt="%H:%M:%S",
         )

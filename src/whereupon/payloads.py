@@ -92,7 +92,12 @@ def _annotated_check(
     validator: jsonschema_rs.Validator, fields: Fields, loose: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], Checked]:
     """Make the function that every annotated event passes through; its variables are bound here, once."""
-    is_valid, convert, to_json, pack = validator.is_valid, msgspec.convert, msgspec.to_builtins, _pack
+    is_valid, convert, to_json, pack = (
+        validator.is_valid,
+        msgspec.convert,
+        msgspec.to_builtins,
+        _pack,
+    )
     struct, converted, dated = fields.struct, fields.converted, fields.dated
     names = struct.__struct_fields__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from whereupon.subscribers import accepts, needs_transaction
 from whereupon.subscriptions import Subscription, location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +87,7 @@ def _subscription_faults(subscription: Subscription) -> Iterator[WhereuponError]
         )
 
 
-def _named(
-    subscriptions: list[Subscription], faults: list[WhereuponError]
-) -> dict[str, type[BaseEvent]]:
+def _named(subscriptions: list[Subscription], faults: list[WhereuponError]) -> dict[str, type[BaseEvent]]:
     names: dict[str, type[BaseEvent]] = {}
     for subscription in subscriptions:
         for name in contract_of(subscription.event).names:
@@ -106,9 +103,7 @@ def _named(
     return names
 
 
-def _identified(
-    subscriptions: list[Subscription], faults: list[WhereuponError]
-) -> dict[str, Subscription]:
+def _identified(subscriptions: list[Subscription], faults: list[WhereuponError]) -> dict[str, Subscription]:
     ids: dict[str, Subscription] = {}
     for subscription in subscriptions:
         for identity in subscription.ids:

@@ -38,12 +38,41 @@ _VALUES = frozenset(
 )
 KEYWORDS: Final = _MAP_OF_SCHEMAS | _LIST_OF_SCHEMAS | _SCHEMA | _VALUES
 FORMATS: Final = frozenset(
-    {"date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4"}
-    | {"ipv6", "uri", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer"}
+    {
+        "date-time",
+        "date",
+        "time",
+        "duration",
+        "email",
+        "idn-email",
+        "hostname",
+        "idn-hostname",
+        "ipv4",
+    }
+    | {
+        "ipv6",
+        "uri",
+        "uri-reference",
+        "iri",
+        "iri-reference",
+        "uuid",
+        "uri-template",
+        "json-pointer",
+    }
     | {"relative-json-pointer", "regex"}
 )
 ANNOTATIONS: Final = frozenset(
-    {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema", "$id"}
+    {
+        "title",
+        "description",
+        "examples",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "$comment",
+        "$schema",
+        "$id",
+    }
 )
 """Keywords that say nothing about which payloads are valid."""
 _DESCRIBES = frozenset(

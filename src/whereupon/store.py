@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final
 from uuid import uuid4
 
-from whereupon.deliveries import Close, NewDelivery
+from whereupon.deliveries import NewDelivery
 from whereupon.envelopes import Envelope, seal
 from whereupon.errors import (
     ConditionFailed,
@@ -26,6 +26,7 @@ from whereupon.errors import (
 )
 from whereupon.events import BaseEvent, contract_of
 from whereupon.failures import describe_failure
+from whereupon.ledger_protocol import Ledger, Record
 from whereupon.naming import location_of
 from whereupon.routing import Routes, build_routes
 from whereupon.subscriptions import Subscription, location
@@ -38,52 +39,6 @@ SPREAD_GROUPS: Final = 100
 
 _log = logging.getLogger("whereupon.publish")
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What one published event leaves in the ledger: its envelope and its deliveries.
-
-    `text` is the envelope as JSON, encoded once for all of its deliveries. `skipped` are the ids of the
-    subscriptions whose condition refused it.
-    """
-
-    envelope: Envelope
-    text: bytes
-    deliveries: tuple[NewDelivery, ...]
-    skipped: tuple[str, ...] = ()
-
-
-class Atomic(Protocol):
-    """The transaction in which an atomic subscriber runs and its delivery is closed."""
-
-    connection: Any
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *failure: Any) -> None: ...
-
-    def finish(self, closes: Sequence[Close]) -> None:
-        """Close deliveries inside the transaction; raises when one is not held any more."""
-
-    def expire(self) -> None:
-        """Roll back now, whoever is still running in it."""
-
-
-class Ledger(Protocol):
-    """What a store asks of the durable record of deliveries."""
-
-    def write(self, records: Sequence[Record], on: object | None) -> None:
-        """Write records in the transaction of `on`, or as the ledger says where that is None."""
-
-    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
-        """Write records without blocking the event loop."""
-
-    def atomic(self) -> Atomic:
-        """Return the transaction for one call of an atomic subscriber, to be entered."""
-
-    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
-        """Yield what this ledger cannot honour of a subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +139,8 @@ class EventStore:
             reason = describe_failure(error)
             if self.strict:
                 raise ConditionFailed(
-                    f"the condition of {subscription.id} raised {reason}", where=location(subscription)
+                    f"the condition of {subscription.id} raised {reason}",
+                    where=location(subscription),
                 ) from error
             _log.error("the condition of %s raised %s; the worker asks it again", subscription.id, reason)
             return None
@@ -226,9 +182,14 @@ class EventStore:
         if len(text) > self.payload_limit:
             raise InvalidEvent(
                 envelope.type,
-                [Fault("", f"is {len(text):,} bytes in its envelope, the limit is {self.payload_limit:,}")],
+                [
+                    Fault(
+                        "",
+                        f"is {len(text):,} bytes in its envelope, the limit is {self.payload_limit:,}",
+                    )
+                ],
                 where=location_of(type(event)),
-                fix="publish an id and let the subscriber fetch the rest, or raise payload_limit= of the store",
+                fix="publish an id and let subscribers fetch the rest, or raise payload_limit= of the store",
             )
         return text
 
@@ -275,7 +236,7 @@ def _refuse_non_event(event: object) -> None:
 
 
 def _refuse_stranger(routes: Routes, event: BaseEvent) -> None:
-    """An event nobody subscribed to must not bear the name of one that somebody did."""
+    """Refuse an event nobody subscribed to that bears the name of one that somebody did."""
     name = contract_of(type(event)).name
     other = routes.by_name.get(name)
     if other is not None:
@@ -304,7 +265,9 @@ def _option_faults(store: EventStore) -> Iterable[WhereuponError]:
         if not isinstance(value, timedelta) or value < timedelta(0):
             yield InvalidSubscriber(f"{name}= of the store takes a timedelta of zero or more, not {value!r}")
     if type(store.payload_limit) is not int or store.payload_limit < 1:
-        yield InvalidSubscriber(f"payload_limit= of the store takes bytes from 1, not {store.payload_limit!r}")
+        yield InvalidSubscriber(
+            f"payload_limit= of the store takes bytes from 1, not {store.payload_limit!r}"
+        )
 
 
 def _deliveries(

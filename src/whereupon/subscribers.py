@@ -13,8 +13,10 @@ from typing import Any, Final, Literal, TypeVar, overload
 
 from whereupon.envelopes import Envelope
 from whereupon.errors import InvalidSubscriber
-from whereupon.events import BaseEvent
 from whereupon.naming import context_of, is_context, location_of, suggestion
+
+if typing.TYPE_CHECKING:
+    from whereupon.events import BaseEvent
 
 Priority = Literal["high", "normal", "low"]
 Backoff = Callable[[int], timedelta]
@@ -183,7 +185,8 @@ def subscriber_of(function: Callable[..., Any]) -> Subscriber:
     """
     if not callable(function) or isinstance(function, type):
         raise InvalidSubscriber(
-            f"{function!r} is not a subscriber", fix="pass a function whose first parameter is the event"
+            f"{function!r} is not a subscriber",
+            fix="pass a function whose first parameter is the event",
         )
     options: Options = getattr(function, _OPTIONS, None) or Options()
     first, further = _parameters(function)
@@ -248,7 +251,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
             raise InvalidSubscriber(
                 f"nothing fills the parameter {each.name} of {bare.__name__}",
                 where=location_of(bare),
-                fix="annotate it as Envelope, or with atomic=True as the ledger's transaction; leave out others",
+                fix="annotate it as Envelope, with atomic=True as the ledger's transaction, or leave it out",
             )
     first = hints.get(parameters[0].name, inspect.Parameter.empty)
     return first, [hints[each.name] for each in parameters[1:]]

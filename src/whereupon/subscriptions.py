@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -135,7 +136,7 @@ def _event_fault(event: object) -> str:
 
 
 def _caller() -> str:
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # noqa: SLF001 - what logging does too
     return f"{shorten(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
@@ -151,9 +152,11 @@ def overlays(*modules: str) -> list[Subscription]:
     if variable is not None:
         modules = tuple(name.strip() for name in variable.split(",") if name.strip())
     elif not modules:
-        return [each for point in _entry_points() for each in _listed(point.value, _load(point.load, point.value))]
+        return [
+            each for point in _entry_points() for each in _listed(point.value, _load(point.load, point.value))
+        ]
     return [
-        each for name in modules for each in _listed(name, _load(lambda name=name: _from_module(name), name))
+        each for name in modules for each in _listed(name, _load(functools.partial(_from_module, name), name))
     ]
 
 
@@ -188,7 +191,7 @@ def _listed(name: str, found: object) -> list[Subscription]:
     listed = _load(found, name) if callable(found) else found
     if not isinstance(listed, Iterable):
         listed = [listed]
-    subscriptions = list(listed)
+    subscriptions: list[Any] = list(listed)
     for each in subscriptions:
         if not isinstance(each, Subscription):
             raise InvalidOverlay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonschema_rs import ValidationErrorKind as Kind
@@ -21,17 +22,25 @@ _FORMATS: Final = {
     "email": "an e-mail address",
     "uri": "a URI",
 }
-_LIMITS: Final = {
-    "minimum": "must be at least {}",
-    "maximum": "must be at most {}",
-    "exclusiveMinimum": "must be more than {}",
-    "exclusiveMaximum": "must be less than {}",
-    "minLength": "must have at least {} characters",
-    "maxLength": "must have at most {} characters",
-    "minItems": "must have at least {} items",
-    "maxItems": "must have at most {} items",
-    "minProperties": "must have at least {} properties",
-    "maxProperties": "must have at most {} properties",
+_Say = Callable[[Any, "ValidationError"], str]
+_SENTENCES: Final[dict[str, _Say]] = {
+    "type": lambda kind, error: f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}",
+    "enum": lambda kind, _: f"must be one of {', '.join(map(repr, kind.options))}",
+    "const": lambda kind, _: f"must be {kind.expected_value!r}",
+    "format": lambda kind, _: f"must be {_FORMATS.get(kind.format, f'in the format {kind.format}')}",
+    "pattern": lambda kind, _: f"must match {kind.pattern}",
+    "multipleOf": lambda kind, _: f"must be a multiple of {kind.multiple_of}",
+    "uniqueItems": lambda *_: "must not contain the same item twice",
+    "minimum": lambda kind, _: f"must be at least {kind.limit}",
+    "maximum": lambda kind, _: f"must be at most {kind.limit}",
+    "exclusiveMinimum": lambda kind, _: f"must be more than {kind.limit}",
+    "exclusiveMaximum": lambda kind, _: f"must be less than {kind.limit}",
+    "minLength": lambda kind, _: f"must have at least {kind.limit} characters",
+    "maxLength": lambda kind, _: f"must have at most {kind.limit} characters",
+    "minItems": lambda kind, _: f"must have at least {kind.limit} items",
+    "maxItems": lambda kind, _: f"must have at most {kind.limit} items",
+    "minProperties": lambda kind, _: f"must have at least {kind.limit} properties",
+    "maxProperties": lambda kind, _: f"must have at most {kind.limit} properties",
 }
 
 
@@ -61,9 +70,7 @@ def _alternatives(
 ) -> Iterator[Fault]:
     """Speak of the one branch that took the value's type; else say which types would do."""
     types = [each.kind.types for branch in branches for each in branch if isinstance(each.kind, Kind.Type)]
-    fitting = [
-        branch for branch in branches if not any(isinstance(each.kind, Kind.Type) for each in branch)
-    ]
+    fitting = [branch for branch in branches if not any(isinstance(each.kind, Kind.Type) for each in branch)]
     if len(fitting) == 1:
         for each in fitting[0]:
             yield from _describe(each, known)
@@ -74,28 +81,19 @@ def _alternatives(
 
 def _sentence(error: ValidationError) -> str:
     kind: Any = error.kind
-    if kind.name in _LIMITS:
-        return _LIMITS[kind.name].format(kind.limit)
-    match kind:
-        case Kind.Type():
-            return f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}"
-        case Kind.Enum():
-            return f"must be one of {', '.join(map(repr, kind.options))}"
-        case Kind.Constant():
-            return f"must be {kind.expected_value!r}"
-        case Kind.Format():
-            return f"must be {_FORMATS.get(kind.format, f'in the format {kind.format}')}"
-        case Kind.Pattern():
-            return f"must match {kind.pattern}"
-        case Kind.MultipleOf():
-            return f"must be a multiple of {kind.multiple_of}"
-        case Kind.UniqueItems():
-            return "must not contain the same item twice"
-    return error.message
+    say = _SENTENCES.get(kind.name)
+    return say(kind, error) if say else error.message
 
 
 def _json_type(value: object) -> str:
-    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    kinds = {
+        bool: "boolean",
+        int: "integer",
+        float: "number",
+        str: "string",
+        list: "array",
+        dict: "object",
+    }
     return "null" if value is None else kinds.get(type(value), type(value).__name__)
 
 

@@ -20,11 +20,19 @@ def migrate(store: str | None) -> None:
     """Create the ledger, or bring its tables up to date."""
     _, loaded = the_store(store)
     before, after = loaded.ledger.migrate()
-    say(f"the ledger {loaded.ledger.path} " + (f"has version {after}" if before == after else f"went from version {before} to {after}"))
+    moved = f"has version {after}" if before == after else f"went from version {before} to {after}"
+    say(f"the ledger {loaded.ledger.describe()} {moved}")
 
 
 @ledger.command()
-@click.option("--from", "current", type=click.IntRange(0), default=0, show_default=True, help="The version there is.")
+@click.option(
+    "--from",
+    "current",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The version there is.",
+)
 def sql(current: int) -> None:
     """Print the SQL that `migrate` would run."""
     for statement in migration_sql(current):

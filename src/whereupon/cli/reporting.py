@@ -6,14 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from whereupon.errors import WhereuponError
 from whereupon.failures import printable
 from whereupon.loading import load_store, store_name
-from whereupon.store import EventStore
+
+if TYPE_CHECKING:
+    from whereupon.store import EventStore
 
 FINDINGS = 1
 """The exit status of a command that found something wrong, or could not do its work."""
@@ -43,7 +45,10 @@ def fail(message: str) -> NoReturn:
 def store_option(function: _F) -> _F:
     """Add `--store` to a command."""
     return click.option(
-        "--store", "store", metavar="MODULE:NAME", help="The store, for example shop.event_store:store."
+        "--store",
+        "store",
+        metavar="MODULE:NAME",
+        help="The store, for example shop.event_store:store.",
     )(function)
 
 

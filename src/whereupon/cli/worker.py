@@ -11,8 +11,20 @@ from whereupon.cli.reporting import fail, store_option, the_store
 
 @click.command()
 @store_option
-@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option("--threads", type=click.IntRange(1, 256), default=10, show_default=True, help="Threads per process.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Worker processes.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=10,
+    show_default=True,
+    help="Threads per process.",
+)
 @click.option(
     "--coroutines", type=click.IntRange(1, 10_000), default=100, show_default=True,
     help="Async handlers that run at once, per process.",
@@ -23,10 +35,19 @@ from whereupon.cli.reporting import fail, store_option, the_store
     help="How long running handlers get when the worker is stopped.",
 )  # fmt: skip
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
 )
 def worker(
-    store: str | None, processes: int, threads: int, coroutines: int, queues: str, grace: float, log_level: str
+    store: str | None,
+    processes: int,
+    threads: int,
+    coroutines: int,
+    queues: str,
+    grace: float,
+    log_level: str,
 ) -> None:
     """Handle deliveries until stopped.
 

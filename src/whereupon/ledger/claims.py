@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from whereupon.deliveries import CRASHES, Claim, Close, Done, Parked, Released, Retry, Waiting
 
 if TYPE_CHECKING:
-    from whereupon.ledger.transactions import Row, Transaction
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from whereupon.ledger_protocol import Row, Transaction
 
 ALONE_FROM: Final = 2
 """A delivery that was in hand at this many deaths is tried once more, alone in a process of its own."""
@@ -156,9 +157,7 @@ def _suspect(
 
 def next_due(transaction: Transaction, subscriptions: Iterable[str]) -> int | None:
     """Return when the next open delivery of these subscriptions is due, in milliseconds since 1970."""
-    moments = [
-        row[0] for each in subscriptions for row in transaction.rows(_NEXT, {"subscription": each})
-    ]
+    moments = [row[0] for each in subscriptions for row in transaction.rows(_NEXT, {"subscription": each})]
     return min(moments, default=None)
 
 
@@ -199,10 +198,11 @@ def _take(
         return []
     ids = [delivery for job in jobs for delivery in job]
     taken = transaction.rows(
-        _CLAIM, {"worker": worker, "token": secrets.randbits(62), "now": now, "ids": json.dumps(ids)}
+        _CLAIM,
+        {"worker": worker, "token": secrets.randbits(62), "now": now, "ids": json.dumps(ids)},
     )
     events = sorted({row[1] for row in taken})
-    envelopes = dict(transaction.rows(_ENVELOPES, {"ids": json.dumps(events)}))  # type: ignore[arg-type]
+    envelopes = {row[0]: row[1] for row in transaction.rows(_ENVELOPES, {"ids": json.dumps(events)})}
     claims = {row[0]: _claim(row, envelopes.get(row[1], ""), now) for row in taken}
     found = [[claims[delivery] for delivery in job if delivery in claims] for job in jobs]
     return [job for job in found if job]

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"}
+)
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from whereupon.ledger.transactions import Transaction
+    from collections.abc import Iterable
+
+    from whereupon.ledger_protocol import Transaction
 
 _RETRY: Final = """
     UPDATE whereupon_delivery
-    SET state = 'open', due_at = :now, attempts = 0, crashes = 0, refused_at = NULL, outcome = NULL, token = NULL
+    SET state = 'open', due_at = :now, attempts = 0, crashes = 0, refused_at = NULL, outcome = NULL,
+        token = NULL
     WHERE state = 'parked' AND id IN (SELECT value FROM json_each(:ids))
 """
 _DISCARD: Final = """
@@ -47,9 +49,7 @@ def discard_parked(transaction: Transaction, ids: Iterable[int]) -> int:
 
 def events_named(transaction: Transaction, names: Iterable[str], since: int) -> list[str]:
     """Return the ids of the events of these names that were published since a moment."""
-    return [
-        row[0] for row in transaction.rows(_EVENTS, {"names": json.dumps(list(names)), "since": since})
-    ]
+    return [row[0] for row in transaction.rows(_EVENTS, {"names": json.dumps(list(names)), "since": since})]
 
 
 def replay(transaction: Transaction, events: Iterable[str], subscription: str) -> int:

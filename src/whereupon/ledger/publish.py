@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from whereupon.deliveries import NewDelivery
-    from whereupon.ledger.transactions import Transaction
-    from whereupon.store import Record
+    from whereupon.ledger_protocol import Record, Transaction
 
 _EVENT: Final = """
     INSERT INTO whereupon_event

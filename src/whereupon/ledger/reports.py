@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from whereupon.ledger.transactions import Row, Transaction
+    from collections.abc import Iterable, Mapping
+
+    from whereupon.ledger_protocol import Row, Transaction
 
 _COUNTS: Final = """
     SELECT subscription, state, outcome, count(*), min(CASE WHEN state = 'open' THEN due_at END),
@@ -134,7 +135,7 @@ def waiting_for_code(transaction: Transaction, known: Iterable[str]) -> dict[str
         SELECT subscription, count(*) FROM whereupon_delivery WHERE state = 'open'
             AND subscription NOT IN (SELECT value FROM json_each(:known)) GROUP BY subscription
     """
-    return dict(transaction.rows(sql, {"known": json.dumps(sorted(known))}))  # type: ignore[arg-type]
+    return {row[0]: row[1] for row in transaction.rows(sql, {"known": json.dumps(sorted(known))})}
 
 
 def oldest_open(transaction: Transaction) -> tuple[str, int] | None:
@@ -154,8 +155,7 @@ def unfinished(transaction: Transaction) -> int:
 
 
 def _event(row: Row) -> StoredEvent:
-    *plain, skipped = row
-    return StoredEvent(*plain, skipped=tuple(json.loads(skipped or "[]")))
+    return StoredEvent(*row[:6], skipped=tuple(json.loads(row[6] or "[]")))
 
 
 def _delivery(row: Row) -> StoredDelivery:

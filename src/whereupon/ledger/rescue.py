@@ -8,7 +8,6 @@ had claimed goes back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,9 @@ from whereupon.deliveries import CRASHES
 from whereupon.ledger.claims import with_failure
 
 if TYPE_CHECKING:
-    from whereupon.ledger.transactions import Row, Transaction
+    from collections.abc import Iterable, Sequence
+
+    from whereupon.ledger_protocol import Row, Transaction
 
 LEASE: Final = 10_000
 """How long a worker holds its claims without a beat, in milliseconds."""

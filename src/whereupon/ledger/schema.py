@@ -67,7 +67,8 @@ _VERSION_1: Final = (
     WHERE state = 'open' AND crashes = 0
     """,
     """
-    CREATE INDEX whereupon_delivery_suspect ON whereupon_delivery (due_at) WHERE state = 'open' AND crashes > 0
+    CREATE INDEX whereupon_delivery_suspect ON whereupon_delivery (due_at)
+    WHERE state = 'open' AND crashes > 0
     """,
     """
     CREATE INDEX whereupon_delivery_claimed ON whereupon_delivery (worker) WHERE state = 'claimed'

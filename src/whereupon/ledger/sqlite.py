@@ -7,7 +7,6 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +37,9 @@ from whereupon.subscribers import needs_transaction
 from whereupon.subscriptions import location
 
 if TYPE_CHECKING:
-    from whereupon.store import Record
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from whereupon.ledger_protocol import Finding, Record
     from whereupon.subscriptions import Subscription
 
 JournalMode = Literal["auto", "wal", "rollback"]
@@ -135,7 +136,7 @@ class SQLiteLedger:
             publish.write(transaction, records)
 
     async def awrite(self, records: Sequence[Record], on: object | None) -> None:
-        """Write records from a coroutine: in a thread, unless they join a connection, which stays in its own."""
+        """Write records from a coroutine: in a thread of their own, unless they join a connection."""
         import asyncio
 
         if on is None:
@@ -242,7 +243,11 @@ class SQLiteLedger:
         finally:
             connection.close()
 
-    def findings(self) -> Iterator[tuple[Literal["ok", "warning", "error"], str]]:
+    def describe(self) -> str:
+        """Say which file this is."""
+        return str(self.path)
+
+    def findings(self) -> Iterator[Finding]:
         """Yield what `whereupon doctor` says about the build of SQLite, the journal and the disk."""
         build = sqlite3.sqlite_version
         affected = has_wal_reset_bug(sqlite3.sqlite_version_info)
@@ -254,11 +259,8 @@ class SQLiteLedger:
         finally:
             connection.close()
         if journal == "wal" and affected:
-            yield (
-                "error",
-                f"the journal mode is wal, and SQLite {build} can lose transactions in it; "
-                "run PRAGMA journal_mode = delete, or install SQLite 3.51.3 or newer",
-            )
+            fix = "run PRAGMA journal_mode = delete, or install SQLite 3.51.3 or newer"
+            yield "error", f"the journal mode is wal, and SQLite {build} can lose transactions in it; {fix}"
         else:
             yield "ok", f"journal mode {journal}, synchronous {_synchronous(synchronous)}"
         yield "ok", f"file system {file_system_of(self.path) or 'unknown'} below {self.path}"
@@ -328,7 +330,7 @@ def _wrong_connection(on: object) -> WrongConnection:
 
 def _is_same_file(path: str, other: Path) -> bool:
     with contextlib.suppress(OSError):
-        return bool(path) and os.path.samefile(path, other)
+        return bool(path) and other.samefile(path)
     return False
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from whereupon.errors import LostClaim
 from whereupon.ledger import claims
 from whereupon.ledger.sqlite_connection import SQLiteTransaction, translated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from whereupon.deliveries import Close
@@ -35,7 +35,7 @@ class SQLiteAtomic:
         self._expired = False
         self._mutex = threading.Lock()
 
-    def __enter__(self) -> SQLiteAtomic:
+    def __enter__(self) -> Self:
         self._opened = self._ledger.connect()
         self._scope = self._opened.transaction()
         try:
@@ -48,7 +48,10 @@ class SQLiteAtomic:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with self._mutex, self._by_ourselves():
             try:

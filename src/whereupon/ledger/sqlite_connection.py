@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 from whereupon.errors import LedgerBusy, LedgerMissing, LedgerUnavailable, WhereuponError
 
 if TYPE_CHECKING:
-    from whereupon.ledger.transactions import Parameters, Row
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from whereupon.ledger_protocol import Parameters, Row
 
 _T = TypeVar("_T")
 _PRIMARY: Final = 0xFF  # the low byte of an extended error code is the primary one
@@ -24,13 +25,34 @@ _SHORTEST, _LONGEST = 0.0002, 0.005
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 _UNAVAILABLE: Final = {
-    sqlite3.SQLITE_READONLY: ("is read-only", "let the user that runs this process write the file and its folder"),
-    sqlite3.SQLITE_CORRUPT: ("is corrupt", "restore it from a backup; sqlite3's .recover may save rows"),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", "name the right file, or restore it from a backup"),
-    sqlite3.SQLITE_FULL: ("cannot grow, the disk is full", "free some space; nothing else is needed"),
-    sqlite3.SQLITE_IOERR: ("cannot be read or written", "look for errors of the disk in the system's log"),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that the file and its folder can be read and written"),
-    sqlite3.SQLITE_PERM: ("cannot be opened", "check that the file and its folder can be read and written"),
+    sqlite3.SQLITE_READONLY: (
+        "is read-only",
+        "let the user that runs this process write the file and its folder",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "is corrupt",
+        "restore it from a backup; sqlite3's .recover may save rows",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "is not a SQLite database",
+        "name the right file, or restore it from a backup",
+    ),
+    sqlite3.SQLITE_FULL: (
+        "cannot grow, the disk is full",
+        "free some space; nothing else is needed",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        "cannot be read or written",
+        "look for errors of the disk in the system's log",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "check that the file and its folder can be read and written",
+    ),
+    sqlite3.SQLITE_PERM: (
+        "cannot be opened",
+        "check that the file and its folder can be read and written",
+    ),
 }
 
 
@@ -40,7 +62,9 @@ class SQLiteTransaction:
     __slots__ = ("_connection", "_patience")
 
     def __init__(
-        self, connection: sqlite3.Connection, patience: Callable[[Callable[[], Any]], Any] | None = None
+        self,
+        connection: sqlite3.Connection,
+        patience: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> None:
         self._connection = connection
         self._patience = patience
@@ -54,7 +78,7 @@ class SQLiteTransaction:
 
         def fetch() -> list[Row]:
             cursor = self._connection.cursor()
-            cursor.row_factory = None  # type: ignore[assignment] # the caller's connection may have one
+            cursor.row_factory = None  # the caller's connection may have one
             return cursor.execute(sql, parameters).fetchall()
 
         return self._patience(fetch) if self._patience else fetch()
@@ -100,8 +124,8 @@ class SQLiteConnection:
         self._version = -1
 
     def _settings(self) -> None:
-        for pragma in ("synchronous = FULL", "cache_spill = OFF", "foreign_keys = OFF", "trusted_schema = OFF"):
-            self._patiently(lambda pragma=pragma: self.raw.execute(f"PRAGMA {pragma}"))
+        for pragma in ("synchronous = FULL", "cache_spill = OFF"):
+            self._patiently(functools.partial(self.raw.execute, f"PRAGMA {pragma}"))
 
     def set_journal(self, mode: Literal["wal", "persist"]) -> None:
         """Choose the journal of the ledger's own file."""
@@ -217,7 +241,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from whereupon.envelopes import new_id
@@ -10,8 +9,9 @@ from whereupon.envelopes import new_id
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from datetime import timedelta
 
-    from whereupon.ledger.transactions import Transaction
+    from whereupon.ledger_protocol import Transaction
 
 PAGE: Final = 500
 """How many rows one transaction of a purge deletes at most."""
@@ -25,14 +25,15 @@ _DELIVERIES: Final = """
 _EVENTS: Final = """
     DELETE FROM whereupon_event WHERE id IN (
         SELECT id FROM whereupon_event
-        WHERE id < :before AND NOT EXISTS (SELECT 1 FROM whereupon_delivery WHERE event_id = whereupon_event.id)
+        WHERE id < :before
+            AND NOT EXISTS (SELECT 1 FROM whereupon_delivery WHERE event_id = whereupon_event.id)
         LIMIT :page
     )
 """
-_ERASE: Final = (
-    "DELETE FROM whereupon_delivery WHERE event_id IN (SELECT id FROM whereupon_event WHERE subject = :subject)",
-    "DELETE FROM whereupon_event WHERE subject = :subject",
-)
+_ERASE_DELIVERIES: Final = """
+    DELETE FROM whereupon_delivery WHERE event_id IN (SELECT id FROM whereupon_event WHERE subject = :subject)
+"""
+_ERASE_EVENTS: Final = "DELETE FROM whereupon_event WHERE subject = :subject"
 
 
 def purge(transaction: Transaction, retention: timedelta) -> int:
@@ -46,7 +47,9 @@ def purge(transaction: Transaction, retention: timedelta) -> int:
     return transaction.run(_DELIVERIES, bounds) + transaction.run(_EVENTS, bounds)
 
 
-def purge_all(open_transaction: Callable[[], AbstractContextManager[Transaction]], retention: timedelta) -> int:
+def purge_all(
+    open_transaction: Callable[[], AbstractContextManager[Transaction]], retention: timedelta
+) -> int:
     """Purge page by page, each in a transaction of its own; return how many rows were deleted."""
     total = 0
     while True:
@@ -67,5 +70,5 @@ def erase(transaction: Transaction, subject: str) -> tuple[int, int]:
 
     Returns how many events and how many deliveries were deleted.
     """
-    deliveries = transaction.run(_ERASE[0], {"subject": subject})
-    return transaction.run(_ERASE[1], {"subject": subject}), deliveries
+    deliveries = transaction.run(_ERASE_DELIVERIES, {"subject": subject})
+    return transaction.run(_ERASE_EVENTS, {"subject": subject}), deliveries

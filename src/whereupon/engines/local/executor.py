@@ -7,7 +7,6 @@ import contextvars
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -16,7 +15,10 @@ from whereupon.deliveries import Claim, Close, Done, Released
 from whereupon.handling import Call, ahandle, handle, overrun
 
 if TYPE_CHECKING:
-    from whereupon.store import Atomic, EventStore
+    from collections.abc import Callable
+
+    from whereupon.ledger_protocol import Atomic
+    from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
 
@@ -48,7 +50,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What keeps an executor busy: places held by long jobs, by subscription, and threads with nothing to do."""
+    """How busy an executor is: places held by long jobs, by subscription, and threads that are idle."""
 
     held: Counter[Subscription]
     idle_threads: int
@@ -146,7 +148,7 @@ class Executor:
         self._wake()
 
     def _late(self, call: Call, close: Close) -> Close:
-        """A handler over its limit may still have succeeded; its failure has been counted already."""
+        """Keep the success of a handler over its limit; its failure has been counted already."""
         return close if isinstance(close.result, Done) else Close(close.claim, overrun(call, close.claim))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -202,9 +204,7 @@ class Executor:
         with self._lock:
             held = Counter(job.subscription for job in self._running if (job.started or limit) <= limit)
             in_threads = sum(1 for job in self._running if not job.subscription.subscriber.is_async)
-            waiting = sum(
-                len(jobs) for each, jobs in self._waiting.items() if not each.subscriber.is_async
-            )
+            waiting = sum(len(jobs) for each, jobs in self._waiting.items() if not each.subscriber.is_async)
         return Load(held, max(0, self._threads - in_threads - waiting))
 
     def running(self) -> int:

@@ -27,7 +27,7 @@ from whereupon.ledger import claims, rescue
 if TYPE_CHECKING:
     from types import FrameType
 
-    from whereupon.ledger.transactions import Transaction
+    from whereupon.ledger_protocol import Transaction
     from whereupon.store import EventStore
 
 HANDED_BACK: Final = 75
@@ -71,7 +71,9 @@ class LocalProcess:
         ]
         self._wake = threading.Event()
         threads = 1 if settings.alone else settings.threads
-        self._executor = Executor(store, threads, 1 if settings.alone else settings.coroutines, self._wake.set)
+        self._executor = Executor(
+            store, threads, 1 if settings.alone else settings.coroutines, self._wake.set
+        )
         self._pace = Pace(self._subscriptions, self._executor, threads)
         self._connection = store.ledger.connect()
         self._closes: list[Close] = []
@@ -177,11 +179,7 @@ class LocalProcess:
         closes, self._closes = self._closes, []
         try:
             with self._connection.transaction() as transaction:
-                if not rescue.holds_lease(transaction, self._settings.worker):
-                    raise LostClaim(
-                        "this worker has lost its lease, and closes nothing",
-                        fix="nothing: what it held was given to others; its supervisor starts it anew",
-                    )
+                self._refuse_without_lease(transaction)
                 lost = claims.close(transaction, closes)
                 jobs = [] if self._retiring or self._stopping() else self._claim(transaction)
         except LostClaim:
@@ -193,6 +191,13 @@ class LocalProcess:
         for close in lost:
             _log.error("%s lost its claim on event %s", close.claim.subscription, close.claim.event_id)
         self._start(jobs)
+
+    def _refuse_without_lease(self, transaction: Transaction) -> None:
+        if not rescue.holds_lease(transaction, self._settings.worker):
+            raise LostClaim(
+                "this worker has lost its lease, and closes nothing",
+                fix="nothing: what it held was given to others; its supervisor starts it anew",
+            )
 
     def _claim(self, transaction: Transaction) -> list[list[Claim]]:
         worker = self._settings.worker
@@ -311,7 +316,7 @@ def main(arguments: list[str]) -> int:
         return LocalProcess(store, settings, parent).run()
     except WhereuponError as error:
         _log.error("%s", error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the supervisor starts another one
         _log.exception("the worker's main loop failed; please report this")
     return BROKEN
 

@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from whereupon.deliveries import CRASHES
 from whereupon.engines.local.process import BROKEN, HANDED_BACK, Settings
 from whereupon.engines.processes import dead, describe_process, new_worker_id
 from whereupon.errors import WhereuponError, WorkerFailed
@@ -65,7 +66,12 @@ class Supervisor:
     """Runs `count` worker processes of one store until it is told to stop."""
 
     def __init__(
-        self, store: EventStore, store_name: str, settings: Settings, count: int, level: str = "info"
+        self,
+        store: EventStore,
+        store_name: str,
+        settings: Settings,
+        count: int,
+        level: str = "info",
     ) -> None:
         self._store = store
         self._store_name = store_name
@@ -131,7 +137,9 @@ class Supervisor:
         """Start processes until there are enough that take new work."""
         if self._stopped_at is not None:
             return
-        working = [each for each in self._children.values() if not each.is_draining and not each.settings.alone]
+        working = [
+            each for each in self._children.values() if not each.is_draining and not each.settings.alone
+        ]
         for _ in range(self._count - len(working)):
             self._start(self._settings)
 
@@ -228,7 +236,10 @@ class Supervisor:
     def _sweep(self) -> None:
         """Take back what workers held that are gone, and try what is on its last chance."""
         with self._store.ledger.reading() as transaction:
-            gone = [*rescue.lapsed(transaction), *(each.id for each in dead(rescue.processes(transaction)))]
+            gone = [
+                *rescue.lapsed(transaction),
+                *(each.id for each in dead(rescue.processes(transaction))),
+            ]
             ids = [identity for each in self._store.routes for identity in each.ids]
             suspect = claims.next_suspect(transaction, ids, alone=True)
             now = transaction.now()
@@ -285,4 +296,4 @@ def _report_death(child: Child, code: int, rescued: rescue.Rescued) -> None:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     _log.error("worker %d %s; %d deliveries go back", child.pid, how, rescued.returned)
     for delivery in rescued.parked:
-        _log.error("delivery %d is parked: it was in hand at %d deaths", delivery, claims.CRASHES)
+        _log.error("delivery %d is parked: it was in hand at %d deaths", delivery, CRASHES)

@@ -1,0 +1,69 @@
+# The front door. `make demo` and `make test` need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL = $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install --quiet --python $(BIN)/python" || echo "$(BIN)/python -m pip install --quiet --disable-pip-version-check")
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: help demo test check bench crash docs clean
+
+help:
+	@echo "make demo    publish a repository's history as events, kill the worker, lose nothing"
+	@echo "make test    run all tests"
+	@echo "make check   format, lint, types, architecture"
+	@echo "make bench   measure against peers; writes bench/results"
+	@echo "make crash   the fault rig: kill publishers and workers; ROUNDS=1000 for more"
+	@echo "make docs    build the documentation into site/"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("whereupon needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python $(INPUTS)
+	@echo "installing whereupon ..."
+	@$(INSTALL) -c constraints.txt -e '.[rich]' && touch $@
+
+$(VENV)/.test: $(BIN)/python $(INPUTS)
+	@echo "installing what the tests need ..."
+	@$(INSTALL) -c constraints.txt -e '.[test]' && touch $@
+
+$(VENV)/.dev: $(BIN)/python $(INPUTS)
+	@echo "installing the development tools ..."
+	@$(INSTALL) -c constraints.txt -e '.[dev]' && touch $@
+
+$(VENV)/.bench: $(BIN)/python $(INPUTS)
+	@echo "installing the peers to measure against ..."
+	@$(INSTALL) -c constraints.txt -e '.[bench]' && touch $@
+
+$(VENV)/.docs: $(BIN)/python $(INPUTS)
+	@echo "installing the documentation tools ..."
+	@$(INSTALL) -c constraints.txt -e '.[docs]' && touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/whereupon demo $(ARGS)
+
+test: $(VENV)/.test
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --level error
+	$(BIN)/python -m pytest -q tests/architecture tests/typing
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m bench $(ARGS)
+
+crash: $(VENV)/.test
+	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),100)
+
+docs: $(VENV)/.docs
+	@$(BIN)/zensical build --clean
+
+clean:
+	rm -rf $(VENV) build dist site .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,135 @@
+"""What stores, workers and the CLI ask of a ledger, whatever database it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from whereupon.deliveries import Close, NewDelivery
+    from whereupon.envelopes import Envelope
+    from whereupon.errors import WhereuponError
+    from whereupon.subscriptions import Subscription
+
+Row = tuple[Any, ...]
+Parameters = Mapping[str, Any] | Sequence[Any]
+Finding = tuple[Literal["ok", "warning", "error"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one published event leaves in the ledger: its envelope and its deliveries.
+
+    `text` is the envelope as JSON, encoded once for all of its deliveries. `skipped` are the ids of the
+    subscriptions whose condition refused it.
+    """
+
+    envelope: Envelope
+    text: bytes
+    deliveries: tuple[NewDelivery, ...]
+    skipped: tuple[str, ...] = ()
+
+
+class Transaction(Protocol):
+    """An open transaction on the ledger's database. Parameters are named (`:name`), or `?` in bulk."""
+
+    def now(self) -> int:
+        """Return the database's clock in milliseconds since 1970, UTC."""
+        ...
+
+    def rows(self, sql: str, parameters: Parameters = ...) -> list[Row]:
+        """Run a statement and return all rows of its result."""
+        ...
+
+    def run(self, sql: str, parameters: Parameters = ...) -> int:
+        """Run a statement and return how many rows it changed."""
+        ...
+
+    def run_many(self, sql: str, parameters: Iterable[Parameters]) -> int:
+        """Run a statement once for each set of parameters and return how many rows were changed."""
+        ...
+
+
+class Connection(Protocol):
+    """A connection of a worker's own. Not for two threads at once, and not for use behind a fork."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that writes; commits at the end, rolls back on an exception."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that only reads."""
+        ...
+
+    def changed(self) -> bool:
+        """Tell whether another connection may have committed since the last call. Cheap."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        ...
+
+
+class Atomic(Protocol):
+    """The transaction in which an atomic subscriber runs and its delivery is closed."""
+
+    connection: Any
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *failure: object) -> None: ...
+
+    def finish(self, closes: Sequence[Close]) -> None:
+        """Close deliveries inside the transaction; raises `LostClaim` when one is not held any more."""
+        ...
+
+    def expire(self) -> None:
+        """Roll back now, whoever is still running in it. May be called from another thread."""
+        ...
+
+
+class Ledger(Protocol):
+    """The durable record of deliveries."""
+
+    def write(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records in the transaction of `on`, or as the ledger says where that is None."""
+        ...
+
+    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+        """Write records without blocking the event loop."""
+        ...
+
+    def atomic(self) -> Atomic:
+        """Return the transaction for one call of an atomic subscriber, to be entered."""
+        ...
+
+    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
+        """Yield what this ledger cannot honour of a subscription."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that writes, on a connection of the ledger's own."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that only reads, on a connection of the ledger's own."""
+        ...
+
+    def connect(self) -> Connection:
+        """Open a connection of one's own to a ledger that is there and of this version."""
+        ...
+
+    def migrate(self) -> tuple[int, int]:
+        """Make the tables, or bring them up to date; return the versions before and after."""
+        ...
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what `whereupon doctor` says about the database."""
+        ...
+
+    def describe(self) -> str:
+        """Say which database this is, without passwords."""
+        ...
