@@ -155,7 +155,9 @@ def unfinished(transaction: Transaction) -> int:
 
 
 def _event(row: Row) -> StoredEvent:
-    return StoredEvent(*row[:6], skipped=tuple(json.loads(row[6] or "[]")))
+    values = list(row)
+    values[6] = tuple(json.loads(values[6] or "[]"))
+    return StoredEvent(*values)
 
 
 def _delivery(row: Row) -> StoredDelivery:
