@@ -242,6 +242,12 @@ def rebuild(contract: Contract, payload: dict[str, Any]) -> BaseEvent:
     return event
 
 
+def defaults_of(event: type[BaseEvent]) -> dict[str, Any]:
+    """Return the defaults of the optional fields of an annotated event, as Python values."""
+    declared = event._inherited.defaults
+    return {name: default for name, default in declared.items() if default is not REQUIRED}
+
+
 def is_abstract(event: type[BaseEvent]) -> bool:
     """Tell whether a class is a base of events and not an event itself."""
     return event._declared is None

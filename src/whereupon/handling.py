@@ -61,12 +61,18 @@ class Call:
         return [head, *(self.first.envelope if each is Envelope else connection for each in takes)]
 
 
-def prepare(store: EventStore, claims: Sequence[Claim]) -> tuple[list[Call], list[Close]]:
-    """Turn the claims of one job into calls, and into closes where there is nothing to call."""
+def prepare(
+    store: EventStore, claims: Sequence[Claim], subscription: Subscription | None = None
+) -> tuple[list[Call], list[Close]]:
+    """Turn the claims of one job into calls, and into closes where there is nothing to call.
+
+    The subscription is found by the id that the claims bear, unless it is given.
+    """
     ready: list[Prepared] = []
     closes: list[Close] = []
     for claim in claims:
-        found = _prepared(store, claim)
+        known = subscription or store.routes.by_id.get(claim.subscription)
+        found = _prepared(store, claim, known) if known else Released()
         if isinstance(found, Prepared):
             ready.append(found)
         else:
@@ -77,10 +83,7 @@ def prepare(store: EventStore, claims: Sequence[Claim]) -> tuple[list[Call], lis
     return [Call(each.subscription, (each,)) for each in ready], closes
 
 
-def _prepared(store: EventStore, claim: Claim) -> Prepared | Result:
-    subscription = store.routes.by_id.get(claim.subscription)
-    if subscription is None:
-        return Released()
+def _prepared(store: EventStore, claim: Claim, subscription: Subscription) -> Prepared | Result:
     try:
         envelope = Envelope.from_json(claim.envelope)
     except InvalidEnvelope as error:
@@ -131,6 +134,22 @@ def _upcast(contract: Contract, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return payload
 
 
+def called(store: EventStore, call: Call, connection: object | None = None) -> object:
+    """Call a subscriber as a worker does, and return what it returned; its exceptions pass through.
+
+    `connection` is the transaction of an atomic subscriber; what is published meanwhile joins it.
+    """
+    with _around(store, call, connection):
+        return call.subscription.subscriber.function(*call.arguments(connection))
+
+
+async def acalled(store: EventStore, call: Call) -> object:
+    """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
+    function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
+    with _around(store, call):
+        return await function(*call.arguments(None))
+
+
 def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None = None) -> list[Close]:
     """Call a subscriber and return how its claims end.
 
@@ -139,8 +158,8 @@ def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None
     """
     if call.subscription.subscriber.options.atomic:
         return _handle_atomically(store, call, watch)
-    with _outcome(call) as outcome, _around(store, call):
-        outcome.returned = call.subscription.subscriber.function(*call.arguments(None))
+    with _outcome(call) as outcome:
+        outcome.returned = called(store, call)
     return outcome.closes
 
 
@@ -155,9 +174,7 @@ def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], 
         stack.push(atomic.__exit__)
         if watch:
             watch(atomic)
-        stack.callback(joined.reset, joined.set(atomic.connection))
-        with _around(store, call):
-            outcome.returned = call.subscription.subscriber.function(*call.arguments(atomic.connection))
+        outcome.returned = called(store, call, atomic.connection)
         atomic.finish(outcome.succeeded())
         outcome.is_written = True
     return outcome.closes
@@ -165,11 +182,10 @@ def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], 
 
 async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list[Close]:
     """Await a subscriber that is a coroutine function, within a limit, and return how its claims end."""
-    function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
-    with _outcome(call) as outcome, _around(store, call):
+    with _outcome(call) as outcome:
         try:
             async with limit:
-                outcome.returned = await function(*call.arguments(None))
+                outcome.returned = await acalled(store, call)
         except TimeoutError:
             if limit.expired():
                 raise TimeoutError(overrun_text(call)) from None
@@ -228,14 +244,15 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 @contextmanager
-def _around(store: EventStore, call: Call) -> Iterator[None]:
+def _around(store: EventStore, call: Call, connection: object | None = None) -> Iterator[None]:
     envelope = call.first.envelope
-    token = handled.set(envelope)
+    tokens = handled.set(envelope), joined.set(connection)
     try:
         with store.around(envelope) if store.around else nullcontext():
             yield
     finally:
-        handled.reset(token)
+        handled.reset(tokens[0])
+        joined.reset(tokens[1])
 
 
 def _failed(

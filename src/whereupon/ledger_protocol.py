@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from whereupon.deliveries import Close, NewDelivery
     from whereupon.envelopes import Envelope
     from whereupon.errors import WhereuponError
+    from whereupon.events import BaseEvent
     from whereupon.subscriptions import Subscription
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any] | Sequence[Any]
+Fate = Literal["committed", "pending", "rolled back"]
+"""What became of an event that was published in somebody's transaction."""
 Finding = tuple[Literal["ok", "warning", "error"], str]
 
 
@@ -23,10 +27,11 @@ Finding = tuple[Literal["ok", "warning", "error"], str]
 class Record:
     """What one published event leaves in the ledger: its envelope and its deliveries.
 
-    `text` is the envelope as JSON, encoded once for all of its deliveries. `skipped` are the ids of the
-    subscriptions whose condition refused it.
+    `event` is what was published. `text` is the envelope as JSON, encoded once for all of its deliveries.
+    `skipped` are the ids of the subscriptions whose condition refused it.
     """
 
+    event: BaseEvent
     envelope: Envelope
     text: bytes
     deliveries: tuple[NewDelivery, ...]
@@ -100,6 +105,14 @@ class Ledger(Protocol):
 
     async def awrite(self, records: Sequence[Record], on: object | None) -> None:
         """Write records without blocking the event loop."""
+        ...
+
+    def refuse_to_join(self, on: object | None) -> None:
+        """Raise where an event published on `on` could not commit with anything."""
+        ...
+
+    def watch(self, on: object | None, event_id: str) -> Callable[[], Fate]:
+        """Note that an event is published on `on`, and return what tells its fate. For tests."""
         ...
 
     def atomic(self) -> Atomic:

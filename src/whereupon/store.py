@@ -169,12 +169,15 @@ class EventStore:
         groups = _groups(plans, self.spread) if len(events) > 1 else {}
         return [
             Record(
+                event,
                 envelope,
                 text,
                 _deliveries(position, envelope, plan, groups),
                 tuple(each.id for each in plan.skipped),
             )
-            for position, (envelope, text, plan) in enumerate(zip(envelopes, texts, plans, strict=True))
+            for position, (event, envelope, text, plan) in enumerate(
+                zip(events, envelopes, texts, plans, strict=True)
+            )
         ]
 
     def _encoded(self, event: BaseEvent, envelope: Envelope) -> bytes:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import click
 
-from whereupon.cli import ledger, worker
+from whereupon.cli.doctor import doctor
+from whereupon.cli.explain import explain
+from whereupon.cli.ledger import ledger
+from whereupon.cli.list import list_
+from whereupon.cli.parked import parked
+from whereupon.cli.replay import replay
 from whereupon.cli.reporting import Failing
+from whereupon.cli.show import show
+from whereupon.cli.status import status
+from whereupon.cli.why import why
+from whereupon.cli.worker import worker
 
 
 @click.group(cls=Failing, context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,7 +23,7 @@ def main() -> None:
     """Domain events that are never lost: publish, deliver, and see who hears what."""
 
 
-main.add_command(ledger.ledger)
-main.add_command(worker.worker)
+for command in (doctor, explain, ledger, list_, parked, replay, show, status, why, worker):
+    main.add_command(command)
 
 __all__ = ["main"]

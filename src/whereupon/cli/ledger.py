@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whereupon.cli.reporting import fail, say, store_option, the_store
+from whereupon.cli.reporting import counted, deliveries, fail, say, store_option, the_store
 from whereupon.ledger import upkeep
 from whereupon.ledger.schema import migration_sql
 
@@ -47,10 +47,12 @@ def purge(store: str | None, subject: str | None, *, yes: bool) -> None:
     """Delete what retention lets go, or erase all events of one subject."""
     _, loaded = the_store(store)
     if subject is None:
-        say(f"{upkeep.purge_all(loaded.ledger.transaction, loaded.retention)} rows deleted")
+        deleted = upkeep.purge_all(loaded.ledger.transaction, loaded.retention)
+        say(f"deleted: {counted(deleted, 'row', 'rows')}")
         return
     with loaded.ledger.transaction() as transaction:
-        events, deliveries = upkeep.erase(transaction, subject)
+        events, gone = upkeep.erase(transaction, subject)
+        what = f"{counted(events, 'event', 'events')} with {deliveries(gone)}"
         if not yes:
-            fail(f"{events} events and {deliveries} deliveries would be erased; add --yes to do it")
-    say(f"{events} events and {deliveries} deliveries erased")
+            fail(f"{what} would be erased; add --yes to do it")
+    say(f"erased: {what}")

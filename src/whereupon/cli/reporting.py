@@ -73,6 +73,16 @@ def say(text: str = "") -> None:
     click.echo("\n".join(map(printable, text.split("\n"))))
 
 
+def counted(number: int, singular: str, plural: str) -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {singular if number == 1 else plural}"
+
+
+def deliveries(number: int) -> str:
+    """Write a number of deliveries."""
+    return counted(number, "delivery", "deliveries")
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: with rich on a terminal if it is there, else in plain columns."""
     cells = [[printable("" if cell is None else str(cell)) for cell in row] for row in rows]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
-import weakref
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +16,7 @@ from whereupon.errors import (
     InvalidSubscriber,
     LedgerMissing,
     LedgerVersion,
-    NoTransaction,
     WhereuponError,
-    WrongConnection,
-    WrongLedger,
 )
 from whereupon.ledger import publish
 from whereupon.ledger.dialect import file_system_of, has_wal_reset_bug, is_network
@@ -33,13 +28,15 @@ from whereupon.ledger.sqlite_connection import (
     SQLiteTransaction,
     translated,
 )
+from whereupon.ledger.sqlite_joining import refuse_other_file, refuse_to_join, watch
+from whereupon.ledger.sqlite_pool import Pool
 from whereupon.subscribers import needs_transaction
 from whereupon.subscriptions import location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from whereupon.ledger_protocol import Finding, Record
+    from whereupon.ledger_protocol import Fate, Finding, Record
     from whereupon.subscriptions import Subscription
 
 JournalMode = Literal["auto", "wal", "rollback"]
@@ -68,7 +65,7 @@ class SQLiteLedger:
     own_transaction: bool = False
     busy_timeout: timedelta = timedelta(seconds=30)
     journal: JournalMode = "auto"
-    _pool: _Pool = field(init=False, repr=False, compare=False)
+    _pool: Pool = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -92,7 +89,7 @@ class SQLiteLedger:
         object.__setattr__(self, "own_transaction", own_transaction)
         object.__setattr__(self, "busy_timeout", busy_timeout)
         object.__setattr__(self, "journal", journal)
-        object.__setattr__(self, "_pool", _Pool())
+        object.__setattr__(self, "_pool", Pool())
 
     @property
     def transaction_types(self) -> tuple[type, ...]:
@@ -119,21 +116,14 @@ class SQLiteLedger:
 
     def write(self, records: Sequence[Record], on: object | None) -> None:
         """Write records in the transaction of `on`, a `sqlite3.Connection`, or in one of their own."""
-        if isinstance(on, sqlite3.Connection):
-            self._refuse_to_join(on)
-            with translated(self.path):
-                publish.write(SQLiteTransaction(on), records)
+        self.refuse_to_join(on)
+        if not isinstance(on, sqlite3.Connection):
+            with self.transaction() as transaction:
+                publish.write(transaction, records)
             return
-        if on is not None:
-            raise _wrong_connection(on)
-        if not self.own_transaction:
-            raise NoTransaction(
-                "there is no transaction that the event could commit with",
-                fix="publish(event, on=connection) with the connection of the business transaction, or "
-                "SQLiteLedger(path, own_transaction=True) if events may commit on their own",
-            )
-        with self.transaction() as transaction:
-            publish.write(transaction, records)
+        with translated(self.path):
+            refuse_other_file(on, self.path)
+            publish.write(SQLiteTransaction(on), records)
 
     async def awrite(self, records: Sequence[Record], on: object | None) -> None:
         """Write records from a coroutine: in a thread of their own, unless they join a connection."""
@@ -144,19 +134,13 @@ class SQLiteLedger:
         else:
             self.write(records, on)
 
-    def _refuse_to_join(self, connection: sqlite3.Connection) -> None:
-        with translated(self.path):
-            path = next(row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
-        if path != str(self.path) and not _is_same_file(path, self.path):
-            raise WrongLedger(
-                f"on= writes to {path or 'a database in memory'}, and the workers read {self.path}",
-                fix="open the ledger's file, or make the ledger on the application's own database file",
-            )
-        if not joins(connection):
-            raise NoTransaction(
-                "the connection is in autocommit mode and in no transaction, so the event would commit alone",
-                fix='run connection.execute("BEGIN IMMEDIATE") before the business rows are written',
-            )
+    def refuse_to_join(self, on: object | None) -> None:
+        """Raise where an event published on `on` could not commit with anything."""
+        refuse_to_join(on, own_transaction=self.own_transaction)
+
+    def watch(self, on: object | None, event_id: str) -> Callable[[], Fate]:
+        """Note that an event is published on `on`, and return what tells its fate. For tests."""
+        return watch(on, event_id) if isinstance(on, sqlite3.Connection) else lambda: "committed"
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:
@@ -164,13 +148,13 @@ class SQLiteLedger:
 
         Raises `LedgerMissing`, `LedgerVersion`, `LedgerBusy`, `LedgerUnavailable`.
         """
-        with self._pool.borrowed(self) as connection, connection.transaction() as transaction:
+        with self._pool.borrowed(self.connect) as connection, connection.transaction() as transaction:
             yield transaction
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that only reads, on a connection of the ledger's own. Raises as above."""
-        with self._pool.borrowed(self) as connection, connection.reading() as transaction:
+        with self._pool.borrowed(self.connect) as connection, connection.reading() as transaction:
             yield transaction
 
     def atomic(self) -> SQLiteAtomic:
@@ -264,74 +248,6 @@ class SQLiteLedger:
         else:
             yield "ok", f"journal mode {journal}, synchronous {_synchronous(synchronous)}"
         yield "ok", f"file system {file_system_of(self.path) or 'unknown'} below {self.path}"
-
-
-class _Pool:
-    """Idle connections of one ledger in one process; a fork starts with none."""
-
-    def __init__(self) -> None:
-        self._idle: list[SQLiteConnection] = []
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        weakref.finalize(self, _close_all, self._idle, self._pid)
-
-    @contextlib.contextmanager
-    def borrowed(self, ledger: SQLiteLedger) -> Iterator[SQLiteConnection]:
-        """Lend a connection; it is closed instead of kept when something went wrong with it."""
-        connection = self._take() or ledger.connect()
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._idle.append(connection)
-
-    def _take(self) -> SQLiteConnection | None:
-        with self._lock:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._idle = []  # a handle of SQLite must not be used, nor closed, behind a fork
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.is_current():
-                    return connection
-                connection.close()
-        return None
-
-
-def _close_all(idle: list[SQLiteConnection], pid: int) -> None:
-    if pid == os.getpid():
-        for connection in idle:
-            connection.close()
-
-
-def joins(connection: sqlite3.Connection) -> bool:
-    """Tell whether what is written on a connection is part of a transaction that its owner ends.
-
-    True inside a transaction, and where the sqlite3 module opens one by itself: in its legacy mode and
-    with `autocommit=False`.
-    """
-    autocommit = getattr(connection, "autocommit", -1)  # new in Python 3.12; -1 is the legacy mode
-    if autocommit is False or connection.in_transaction:
-        return True
-    return autocommit is not True and connection.isolation_level is not None
-
-
-def _wrong_connection(on: object) -> WrongConnection:
-    kind = f"{type(on).__module__}.{type(on).__qualname__}"
-    if type(on).__name__.startswith("Async"):
-        return WrongConnection(f"publish cannot wait for {kind}", fix="await apublish(event, on=...)")
-    return WrongConnection(
-        f"SQLiteLedger joins the transaction of a sqlite3.Connection, not of {kind}",
-        fix="pass the sqlite3.Connection that wrote the business rows",
-    )
-
-
-def _is_same_file(path: str, other: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(path) and other.samefile(path)
-    return False
 
 
 def _tables(transaction: SQLiteTransaction) -> set[str]:

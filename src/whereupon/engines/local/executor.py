@@ -141,15 +141,11 @@ class Executor:
         with self._lock:
             job.atomic = job.running = None
             job.calls.pop(0)
-            late = call in job.overran
-        if late:
-            closes = [self._late(call, each) for each in closes]
+            is_late = call in job.overran
+        if is_late:
+            closes = _late(call, closes)
         self._finished.append(Finished(call, closes, time.monotonic() - started))
         self._wake()
-
-    def _late(self, call: Call, close: Close) -> Close:
-        """Keep the success of a handler over its limit; its failure has been counted already."""
-        return close if isinstance(close.result, Done) else Close(close.claim, overrun(call, close.claim))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -233,6 +229,18 @@ class Executor:
         """Cancel what runs in the event loop; each is reported as released."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks.values()])
+
+
+def _late(call: Call, closes: list[Close]) -> list[Close]:
+    """Keep the success of a handler over its limit; otherwise its failure has been counted already.
+
+    An atomic one cannot have succeeded, as its transaction was rolled back.
+    """
+    ended = {id(each.claim) for each in closes if isinstance(each.result, Done)}
+    return [
+        Close(each.claim, Done() if id(each.claim) in ended else overrun(call, each.claim))
+        for each in call.prepared
+    ]
 
 
 def _is_over(job: Job, now: float) -> bool:

@@ -77,6 +77,7 @@ class LocalProcess:
         self._pace = Pace(self._subscriptions, self._executor, threads)
         self._connection = store.ledger.connect()
         self._closes: list[Close] = []
+        self._overruns: list[tuple[Claim, str]] = []
         self._signals = 0
         self._retiring = False
         self._suspect: Claim | None = None
@@ -133,7 +134,7 @@ class LocalProcess:
         self._collect(self._executor.finished())
         self._watch_limits()
         self._withdraw(_UNSTARTED)
-        if self._closes or self._may_claim():
+        if self._closes or self._overruns or self._may_claim():
             self._exchange()
             return True
         self._wake.wait(POLL)
@@ -177,15 +178,19 @@ class LocalProcess:
     def _exchange(self) -> None:
         """Close what has finished and claim what can be started, in one transaction."""
         closes, self._closes = self._closes, []
+        overruns, self._overruns = self._overruns, []
         try:
             with self._connection.transaction() as transaction:
                 self._refuse_without_lease(transaction)
+                for claim, text in overruns:
+                    claims.mark_overrunning(transaction, claim, text)
                 lost = claims.close(transaction, closes)
                 jobs = [] if self._retiring or self._stopping() else self._claim(transaction)
         except LostClaim:
             raise
         except WhereuponError as error:
             self._closes = [*closes, *self._closes]
+            self._overruns = [*overruns, *self._overruns]
             self._recover(error)
             return
         for close in lost:
@@ -242,14 +247,12 @@ class LocalProcess:
             if call is None:
                 continue
             _log.error("%s is overrunning: %s", call.subscription.id, overrun_text(call))
-            with self._connection.transaction() as transaction:
-                for each in call.prepared:
-                    claims.mark_overrunning(transaction, each.claim, overrun_text(call))
+            self._overruns += [(each.claim, overrun_text(call)) for each in call.prepared]
         if overrunning and not self._retiring:
             self._retiring = True
             self._tell("draining")
             self._withdraw()
-        if self._retiring and self._executor.running() == 0 and not self._closes:
+        if self._retiring and self._executor.running() == 0 and not self._closes and not self._overruns:
             self._replace(overrunning)
 
     def _replace(self, overrunning: list[Job]) -> None:
