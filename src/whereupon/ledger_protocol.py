@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from datetime import timedelta
 
     from whereupon.deliveries import Close, NewDelivery
     from whereupon.envelopes import Envelope
@@ -131,8 +132,11 @@ class Ledger(Protocol):
         """Open a transaction that only reads, on a connection of the ledger's own."""
         ...
 
-    def connect(self) -> Connection:
-        """Open a connection of one's own to a ledger that is there and of this version."""
+    def connect(self, patience: timedelta | None = None) -> Connection:
+        """Open a connection of one's own to a ledger that is there and of this version.
+
+        `patience` is how long it waits for a lock, if not as long as the ledger's own connections.
+        """
         ...
 
     def migrate(self) -> tuple[int, int]:

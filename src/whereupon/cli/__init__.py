@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from whereupon.cli.demo import demo
 from whereupon.cli.doctor import doctor
 from whereupon.cli.explain import explain
 from whereupon.cli.ledger import ledger
@@ -23,7 +24,7 @@ def main() -> None:
     """Domain events that are never lost: publish, deliver, and see who hears what."""
 
 
-for command in (doctor, explain, ledger, list_, parked, replay, show, status, why, worker):
+for command in (demo, doctor, explain, ledger, list_, parked, replay, show, status, why, worker):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -23,7 +23,6 @@ from whereupon.ledger.dialect import file_system_of, has_wal_reset_bug, is_netwo
 from whereupon.ledger.schema import VERSION, migration_sql
 from whereupon.ledger.sqlite_atomic import SQLiteAtomic
 from whereupon.ledger.sqlite_connection import (
-    Opened,
     SQLiteConnection,
     SQLiteTransaction,
     translated,
@@ -161,10 +160,11 @@ class SQLiteLedger:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
         return SQLiteAtomic(self)
 
-    def connect(self) -> SQLiteConnection:
+    def connect(self, patience: timedelta | None = None) -> SQLiteConnection:
         """Open a connection of one's own to a ledger that is there and of this version.
 
-        Raises `LedgerMissing`, `LedgerVersion`, `LedgerUnavailable`.
+        `patience` is how long it waits for a lock, if not `busy_timeout`. Raises `LedgerMissing`,
+        `LedgerVersion`, `LedgerBusy`, `LedgerUnavailable`.
         """
         connection = self._open("rw")
         try:
@@ -176,6 +176,7 @@ class SQLiteLedger:
         except BaseException:
             connection.close()
             raise
+        connection.patience = (patience or self.busy_timeout).total_seconds()
         return connection
 
     def _open(self, mode: Literal["rw", "rwc"]) -> SQLiteConnection:
@@ -187,7 +188,7 @@ class SQLiteLedger:
             )
         if mode == "rw" and not self.path.is_file():
             raise LedgerMissing(f"there is no ledger at {self.path}", fix=_MIGRATE)
-        return SQLiteConnection(Opened(self.path, mode, self.busy_timeout.total_seconds()))
+        return SQLiteConnection(self.path, mode, self.busy_timeout)
 
     def _mode(self) -> Literal["wal", "persist"]:
         if self.journal == "auto":

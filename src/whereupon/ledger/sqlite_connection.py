@@ -7,7 +7,6 @@ import functools
 import random
 import sqlite3
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from whereupon.errors import LedgerBusy, LedgerMissing, LedgerUnavailable, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import timedelta
     from pathlib import Path
 
     from whereupon.ledger_protocol import Parameters, Row
@@ -92,23 +92,18 @@ class SQLiteTransaction:
         return self._connection.executemany(sql, parameters).rowcount
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """How a file is opened; `patience` is in seconds."""
-
-    path: Path
-    mode: Literal["rw", "rwc"]
-    patience: float
-
-
 class SQLiteConnection:
-    """A connection of the ledger's own. Not for two threads at once, and not for use behind a fork."""
+    """A connection of the ledger's own. Not for two threads at once, and not for use behind a fork.
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-        with translated(opened.path):
+    `patience` is how many seconds it waits for a lock.
+    """
+
+    def __init__(self, path: Path, mode: Literal["rw", "rwc"], patience: timedelta) -> None:
+        self._path = path
+        self.patience = patience.total_seconds()
+        with translated(path):
             self.raw = sqlite3.connect(
-                f"file:{quote(str(opened.path))}?mode={opened.mode}",
+                f"file:{quote(str(path))}?mode={mode}",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -116,11 +111,12 @@ class SQLiteConnection:
                 cached_statements=256,
             )
         try:
-            self._settings()
+            with translated(path):
+                self._settings()
         except BaseException:
             self.raw.close()
             raise
-        self._identity = _identity(opened.path)
+        self._identity = _identity(path)
         self._version = -1
 
     def _settings(self) -> None:
@@ -129,12 +125,12 @@ class SQLiteConnection:
 
     def set_journal(self, mode: Literal["wal", "persist"]) -> None:
         """Choose the journal of the ledger's own file."""
-        with translated(self._opened.path):
+        with translated(self._path):
             self._patiently(lambda: self.raw.execute(f"PRAGMA journal_mode = {mode}").fetchone())
 
     def pragma(self, name: str) -> object:
         """Return the value of a setting."""
-        with translated(self._opened.path):
+        with translated(self._path):
             return self._patiently(lambda: self.raw.execute(f"PRAGMA {name}").fetchone())[0]
 
     def close(self) -> None:
@@ -144,7 +140,7 @@ class SQLiteConnection:
 
     def is_current(self) -> bool:
         """Tell whether the file at the path is still the one that was opened."""
-        return _identity(self._opened.path) == self._identity
+        return _identity(self._path) == self._identity
 
     def changed(self) -> bool:
         """Tell whether another connection has committed since the last call. Costs a few microseconds."""
@@ -159,8 +155,8 @@ class SQLiteConnection:
     def transaction(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that writes, begun IMMEDIATE; commits at the end, rolls back on an exception."""
         if not self.is_current():
-            raise _gone(self._opened.path)
-        with translated(self._opened.path):
+            raise _gone(self._path)
+        with translated(self._path):
             self._patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"))
             try:
                 yield SQLiteTransaction(self.raw)
@@ -174,8 +170,8 @@ class SQLiteConnection:
     def reading(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that only reads: one picture of the database for several statements."""
         if not self.is_current():
-            raise _gone(self._opened.path)
-        with translated(self._opened.path):
+            raise _gone(self._path)
+        with translated(self._path):
             self.raw.execute("BEGIN")
             try:
                 yield SQLiteTransaction(self.raw, self._patiently)
@@ -188,7 +184,7 @@ class SQLiteConnection:
         SQLite's own busy handler sleeps ever longer and starves; with four writers its worst case is near
         a second.
         """
-        deadline = time.monotonic() + self._opened.patience
+        deadline = time.monotonic() + self.patience
         sleep = _SHORTEST
         while True:
             try:

@@ -39,8 +39,8 @@ _ERASE_EVENTS: Final = "DELETE FROM whereupon_event WHERE subject = :subject"
 def purge(transaction: Transaction, retention: timedelta) -> int:
     """Delete one page of deliveries that have been done for longer than `retention`, and bare events.
 
-    Open, claimed and parked deliveries never leave by time. Returns how many rows were deleted; the page
-    was full, and there may be more, when that is `PAGE` or above.
+    Open, claimed and parked deliveries never leave by time. Returns how many rows were deleted; when that is
+    `PAGE` or more, there may be others.
     """
     cutoff = transaction.now() - round(retention.total_seconds() * 1000)
     bounds = {"before": first_id(cutoff), "cutoff": cutoff, "page": PAGE}

@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from whereupon.deliveries import Claim, Close, Released
 from whereupon.engines.local.executor import Executor, Finished, Job
 from whereupon.engines.local.pace import Pace
-from whereupon.errors import LostClaim, WhereuponError
+from whereupon.errors import LedgerBusy, LostClaim, WhereuponError
 from whereupon.handling import overrun, overrun_text, prepare
 from whereupon.ledger import claims, rescue
 
@@ -38,6 +39,8 @@ POLL: Final = 0.002
 """How often an idle worker looks whether the file has changed, in seconds."""
 _UNSTARTED: Final = 1.0  # seconds after which claims that could not be started are given back
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
+_ORPHAN_GRACE: Final = 3.0  # seconds, below the lease, that a process without its supervisor goes on
+_LOCK_PATIENCE: Final = timedelta(seconds=0.1)  # an atomic handler holds the lock; its limit must be watched
 
 _log = logging.getLogger("whereupon.worker")
 
@@ -75,7 +78,7 @@ class LocalProcess:
             store, threads, 1 if settings.alone else settings.coroutines, self._wake.set
         )
         self._pace = Pace(self._subscriptions, self._executor, threads)
-        self._connection = store.ledger.connect()
+        self._connection = store.ledger.connect(_LOCK_PATIENCE)
         self._closes: list[Close] = []
         self._overruns: list[tuple[Claim, str]] = []
         self._signals = 0
@@ -231,11 +234,13 @@ class LocalProcess:
 
     def _recover(self, error: WhereuponError) -> None:
         """Wait and open the file anew: after a failed flush a handle must not be trusted."""
+        if isinstance(error, LedgerBusy):
+            return
         _log.error("%s", error)
         time.sleep(_PATIENCE)
         self._connection.close()
         try:
-            self._connection = self._store.ledger.connect()
+            self._connection = self._store.ledger.connect(_LOCK_PATIENCE)
         except WhereuponError as again:
             _log.error("%s", again)
 
@@ -264,7 +269,7 @@ class LocalProcess:
                     Close(each.claim, overrun(call, each.claim) if is_counted else Released())
                     for each in call.prepared
                 ]
-        self._exchange()
+        self._settle()
         logging.shutdown()
         os._exit(HANDED_BACK)
 
@@ -277,7 +282,8 @@ class LocalProcess:
 
     def _stop(self) -> int:
         """Let running handlers finish within the grace, then hand back; a second signal ends it at once."""
-        deadline = time.monotonic() + self._settings.grace
+        grace = min(self._settings.grace, _ORPHAN_GRACE) if self._orphaned() else self._settings.grace
+        deadline = time.monotonic() + grace
         self._retiring = True
         self._withdraw()
         while self._signals < 2 and time.monotonic() < deadline:
@@ -290,12 +296,17 @@ class LocalProcess:
             self._wake.wait(0.05)
         return self._hand_back()
 
+    def _settle(self) -> None:
+        """Write what has finished, before the process ends; a lock is waited for a moment."""
+        deadline = time.monotonic() + _PATIENCE
+        while (self._closes or self._overruns) and time.monotonic() < deadline:
+            self._exchange()
+
     def _hand_back(self) -> int:
         self._executor.cancel_coroutines()
         time.sleep(0.01 if self._executor.running() else 0)
         self._collect(self._executor.finished())
-        if self._closes:
-            self._exchange()
+        self._settle()
         is_idle = self._executor.running() == 0 and not self._executor.overrunning()
         if is_idle or self._orphaned():
             with self._connection.transaction() as transaction:

@@ -1,0 +1,94 @@
+"""`whereupon demo`: replay a repository's history as events, kill the worker, and lose nothing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from whereupon.cli.reporting import FINDINGS, say
+from whereupon.errors import InvalidConfiguration
+
+_PACKAGE: Final = Path(__file__).parents[1]
+_PLACES: Final = (_PACKAGE.parents[1] / "examples", _PACKAGE / "examples")
+"""Where the example is: beside the checkout, or inside the installed package."""
+_DATABASE: Final = "forge.sqlite3"
+_LOG_LINES: Final = 20
+
+
+@click.command()
+@click.option(
+    "--repo", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="PATH",
+    help="The git repository to replay; the one around the current directory if left out.",
+)  # fmt: skip
+@click.option(
+    "--pushes", type=click.IntRange(1, 100_000), default=200, show_default=True,
+    help="Replay at most this many, the newest ones.",
+)  # fmt: skip
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Keep the database and the worker's log in this folder.",
+)  # fmt: skip
+def demo(repo: Path | None, pushes: int, keep: Path | None) -> None:
+    """Publish the history of a git repository as events, kill the worker, and lose nothing.
+
+    Runs the example application Forge, with a real worker in a process of its own.
+    """
+    examples = _examples()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    folder = _folder(keep)
+    is_kept = keep is not None
+    try:
+        os.environ["FORGE_DATABASE"] = str(folder / _DATABASE)
+        sys.path.insert(0, str(examples))
+        is_well = _play(repo.absolute() if repo else None, pushes, folder)
+        is_kept = is_kept or not is_well
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
+    if is_kept:
+        say(f"\nThe database and the worker's log are in {folder}.")
+    sys.exit(0 if is_well else FINDINGS)
+
+
+def _play(repo: Path | None, pushes: int, folder: Path) -> bool:
+    """Run the example, which is found at run time only: it is not a part of this package."""
+    play, history, worker = (_module(name) for name in ("play", "history", "worker"))
+    try:
+        return bool(play.play(repo, pushes, folder))
+    except history.NoHistory as reason:
+        raise click.BadParameter(str(reason), param_hint="'--repo'") from None
+    except worker.WorkerTrouble as trouble:
+        log = (folder / "worker.log").read_text(encoding="utf-8", errors="replace")
+        say("\n".join([f"\n{trouble}; its log ends with:", *log.splitlines()[-_LOG_LINES:]]))
+        return False
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"forge.demo.{name}")
+
+
+def _examples() -> Path:
+    for place in _PLACES:
+        if (place / "forge" / "event_store.py").is_file():
+            return place
+    raise InvalidConfiguration(
+        "the example application is not there", fix="install whereupon from its wheel, or from a checkout"
+    )
+
+
+def _folder(keep: Path | None) -> Path:
+    """Make a folder that no earlier demo has used: the one to be kept, or a temporary one."""
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="whereupon-demo-"))
+    if (keep / _DATABASE).exists():
+        raise click.BadParameter("the folder holds an earlier demo; name another", param_hint="'--keep'")
+    keep.mkdir(parents=True, exist_ok=True)
+    return keep.absolute()

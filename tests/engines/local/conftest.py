@@ -1,0 +1,117 @@
+"""Real worker processes for the tests: started, watched, stopped, killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from whereupon.ledger import reports, rescue
+from whereupon.testing import using_store
+
+APP = "tests.engines.local.worker_app"
+ROOT = Path(__file__).parents[3]
+
+
+class App:
+    """The application in its folder, its workers, and what its log says."""
+
+    def __init__(self, folder: Path, subscribers: str, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = os.environ | environment | {"WORKER_APP": str(folder), "SUBSCRIBERS": subscribers}
+        self.environment["PYTHONPATH"] = str(ROOT)
+        self.workers: list[subprocess.Popen] = []
+        (folder / "log").touch()
+        os.environ["WORKER_APP"] = str(folder)
+        self.module = importlib.import_module(APP)
+        self.module.FOLDER = folder
+        self.store = self.module.make_store(subscribers)
+        self.store.ledger.migrate()
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "whereupon", "worker", "--store", f"{APP}:store", *arguments],
+            env=self.environment | environment, cwd=self.folder, stdout=log, stderr=log,
+        )  # fmt: skip
+        log.close()
+        self.workers.append(worker)
+        return worker
+
+    def output(self, number: int = 0) -> str:
+        return (self.folder / f"worker-{number}.log").read_text()
+
+    def log(self) -> list[list[str]]:
+        return [line.split() for line in (self.folder / "log").read_text().splitlines()]
+
+    def count(self, word: str, subscriber: str) -> Counter:
+        """Count the lines of a kind, by the number of the event."""
+        return Counter(int(line[2]) for line in self.log() if line[:2] == [word, subscriber])
+
+    def times(self, word: str, subscriber: str, number: int) -> list[float]:
+        return [float(line[4]) for line in self.log() if line[:3] == [word, subscriber, str(number)]]
+
+    def unfinished(self) -> int:
+        with self.store.ledger.reading() as transaction:
+            return reports.unfinished(transaction)
+
+    def parked(self) -> list[reports.StoredDelivery]:
+        with self.store.ledger.reading() as transaction:
+            return reports.parked(transaction)
+
+    def children(self) -> list[int]:
+        """Return the pids of the worker processes that the ledger knows."""
+        with self.store.ledger.reading() as transaction:
+            return [each.pid for each in rescue.processes(transaction)]
+
+    def until(self, condition, seconds: float = 15.0) -> None:
+        """Wait until something holds; its worker's output is shown when it does not."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                outputs = "\n".join(self.output(number)[-3000:] for number in range(len(self.workers)))
+                raise AssertionError(f"not within {seconds} s\n{outputs}\n{self.log()[-20:]}")
+            time.sleep(0.02)
+
+    def until_quiet(self, seconds: float = 20.0) -> None:
+        self.until(lambda: self.unfinished() == 0, seconds)
+
+    def stop(self, worker: subprocess.Popen, number: int = signal.SIGTERM) -> int:
+        worker.send_signal(number)
+        return worker.wait(timeout=40)
+
+    def end(self) -> None:
+        pids = [pid for pid in self.children() if Path(f"/proc/{pid}").exists()]
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def make_app(tmp_path):
+    apps: list[App] = []
+
+    def make(subscribers: str = "plain", **environment: str) -> App:
+        apps.append(App(tmp_path, subscribers, environment))
+        swap = using_store(apps[-1].store)
+        swap.__enter__()
+        apps[-1].restore = lambda: swap.__exit__(None, None, None)
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.end()
+        app.restore()

@@ -1,0 +1,130 @@
+"""The transaction of an atomic subscriber: effect and close commit together, and nobody else ends it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from whereupon.deliveries import Close, Done
+from whereupon.errors import LostClaim
+
+A = "a.one:ci.created"
+
+
+@pytest.fixture
+def claim(bench):
+    with bench.transaction() as transaction:
+        transaction.run("CREATE TABLE effect (number INTEGER)")
+    bench.publish(A)
+    ((claim,),) = bench.claim(bench.worker(), A)
+    return claim
+
+
+def effects(bench) -> int:
+    return bench.rows("SELECT count(*) FROM effect")[0][0]
+
+
+def test_the_effect_and_the_close_commit_together(bench, claim):
+    with bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        atomic.finish([Close(claim, Done())])
+    assert (effects(bench), bench.row(1)["state"]) == (1, "done")
+
+
+def test_a_raise_rolls_both_back(bench, claim):
+    with pytest.raises(ZeroDivisionError), bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        atomic.finish([Close(claim, Done())])
+        raise ZeroDivisionError
+    assert (effects(bench), bench.row(1)["state"]) == (0, "claimed")
+
+
+def test_a_lost_claim_rolls_the_effect_back(bench, claim):
+    bench.rescue(bench.row(1)["worker"])
+    with pytest.raises(LostClaim), bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        atomic.finish([Close(claim, Done())])
+    assert (effects(bench), bench.row(1)["state"]) == (0, "open")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda connection: connection.commit(),
+        lambda connection: connection.rollback(),
+        lambda connection: connection.execute("COMMIT"),
+        lambda connection: connection.execute("ROLLBACK"),
+        lambda connection: connection.executescript("SELECT 1"),
+        lambda connection: connection.cursor().execute("END"),
+    ],
+)
+def test_the_subscriber_cannot_end_the_transaction(bench, claim, end):
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"), bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        end(atomic.connection)
+    assert effects(bench) == 0
+
+
+def test_savepoints_are_the_subscribers_own(bench, claim):
+    with bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        atomic.connection.execute("SAVEPOINT inner")
+        atomic.connection.execute("INSERT INTO effect VALUES (2)")
+        atomic.connection.execute("ROLLBACK TO inner")
+        atomic.finish([Close(claim, Done())])
+    assert effects(bench) == 1
+
+
+def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(bench, claim):
+    started, proceed = threading.Event(), threading.Event()
+    seen: list[BaseException] = []
+
+    def subscriber() -> None:
+        try:
+            with bench.ledger.atomic() as atomic:
+                box.append(atomic)
+                atomic.connection.execute("INSERT INTO effect VALUES (1)")
+                started.set()
+                proceed.wait(10)
+                try:
+                    atomic.connection.execute("INSERT INTO effect VALUES (2)")
+                except sqlite3.DatabaseError as error:
+                    seen.append(error)
+                atomic.finish([Close(claim, Done())])
+        except LostClaim as error:
+            seen.append(error)
+
+    box: list = []
+    thread = threading.Thread(target=subscriber)
+    thread.start()
+    started.wait(10)
+    box[0].expire()
+    bench.publish(A)  # would wait for 30 seconds if the lock were still held
+    proceed.set()
+    thread.join(10)
+    assert [type(each) for each in seen] == [sqlite3.DatabaseError, LostClaim]
+    assert (effects(bench), bench.row(1)["state"]) == (0, "claimed")
+
+
+def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    box: list = []
+    failures: list = []
+
+    def subscriber() -> None:
+        with pytest.raises(sqlite3.OperationalError) as caught, bench.ledger.atomic() as atomic:
+            box.append(atomic)
+            atomic.connection.execute(endless)
+        failures.append(caught.value)
+
+    thread = threading.Thread(target=subscriber)
+    thread.start()
+    while not box:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    box[0].expire()
+    thread.join(10)
+    assert len(failures) == 1
