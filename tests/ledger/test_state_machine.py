@@ -1,4 +1,4 @@
-"""The ledger against a reference model: whatever happens in whatever order, nothing is lost or closed twice."""
+"""The ledger against a reference model: whatever happens, nothing is lost and nothing closed twice."""
 
 from __future__ import annotations
 

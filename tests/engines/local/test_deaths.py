@@ -116,19 +116,19 @@ def test_without_a_peer_what_an_orphan_could_not_finish_is_handed_back(make_app)
 
 
 def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app):
-    app = make_app(LEASE="1000")
+    app = make_app(LEASE="2000")
     app.start()
     app.start()
     app.until(lambda: len(app.children()) == 2)
-    publish(app.module.Created(number=1, what="gil 6"))
+    publish(app.module.Created(number=1, what="gil 10"))
     app.until_quiet(40)
-    (started,), (done,) = app.times("start", "plain", 1), app.times("done", "plain", 1)
-    assert done - started > 5, "it held on for five leases of one second"
     assert app.count("start", "plain") == {1: 1}
+    (started,), (done,) = app.times("start", "plain", 1), app.times("done", "plain", 1)
+    assert done - started >= 10
 
 
 def test_a_worker_that_was_stopped_beyond_its_lease_closes_nothing(make_app):
-    app = make_app(LEASE="1000")
+    app = make_app(LEASE="2000")
     app.start()
     app.until(lambda: len(app.children()) == 1)
     publish(app.module.Created(number=1, what="sleep 0.5"))
@@ -238,7 +238,7 @@ def test_children_that_die_at_once_again_and_again_end_the_worker(make_app):
     app = make_app()
     (app.folder / "dying.py").write_text(
         "import os, sys\n"
-        "if any('local.process' in each or each == '-m' for each in sys.argv) or 'process' in sys.argv[0]: os._exit(7)\n"
+        "if 'process' in sys.argv[0]: os._exit(7)\n"
         "from tests.engines.local.worker_app import store\n"
     )
     worker = app.start("--store", "dying:store")

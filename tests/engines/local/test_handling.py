@@ -285,7 +285,8 @@ class TestOtherCode:
         own = contract_of(app.module.Created).fingerprint
         with app.store.ledger.transaction() as transaction:
             transaction.run(
-                "UPDATE whereupon_event SET envelope = replace(replace(envelope, :data, :payload), :own, :print)",
+                "UPDATE whereupon_event "
+                "SET envelope = replace(replace(envelope, :data, :payload), :own, :print)",
                 {
                     "data": '{"number":1,"what":""}',
                     "payload": payload,
