@@ -54,7 +54,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --level error
-	$(BIN)/python -m pytest -q tests/architecture tests/typing
+	$(BIN)/python -m pytest -q tests/architecture tests/types
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m bench $(ARGS)

@@ -46,7 +46,8 @@ class Fields:
     `struct` holds a payload as Python values, without constraints: those are in `schema`, which
     describes the payload as JSON and is the one thing that validates. `defaults` are the JSON forms of
     the defaults. `converted` names the fields whose values have to be turned into JSON first (dates,
-    enums, nested structs, and Any, to own it), and `dated` tells whether a date and time is among them.
+    enums, nested structs). `dated` tells whether a date and time is among them, `nests_dataclasses`
+    whether a dataclass is.
     """
 
     struct: type[msgspec.Struct]
@@ -54,6 +55,7 @@ class Fields:
     defaults: dict[str, Any]
     converted: tuple[str, ...]
     dated: bool
+    nests_dataclasses: bool
 
 
 class UnsupportedAnnotation(Exception):
@@ -65,54 +67,81 @@ def read_fields(cls: type, defaults: dict[str, Any]) -> Fields:
 
     Raises NameError where an annotation cannot be resolved yet, and `UnsupportedAnnotation`.
     """
-    hints = typing.get_type_hints(cls, include_extras=True)
-    bare = typing.get_type_hints(cls)
+    hints = _hints(cls, include_extras=True)
+    bare = _hints(cls)
     problems: list[str] = []
     described: list[Any] = []
     held: list[Any] = []
-    converted: list[str] = []
-    dated = False
+    plain: dict[str, Any] = {}
+    walks: dict[str, _Walk] = {}
     for name, default in defaults.items():
-        walk = _Walk()
+        walks[name] = walk = _Walk()
         try:
             honoured = walk.honoured(hints[name])
+            if default is not REQUIRED:
+                plain[name] = _plain(default)
         except UnsupportedAnnotation as problem:
             problems.append(f"{name}: {problem}")
             continue
         described.append((name, honoured) if default is REQUIRED else (name, honoured, None))
-        held.append((name, bare[name], *_default(default)))
-        dated = dated or walk.dated
-        if walk.converts:
-            converted.append(name)
+        held.append((name, bare[name], *_default(plain[name], bare[name] if name in plain else ())))
     if problems:
         raise UnsupportedAnnotation("\n  ".join(problems))
-    plain = {
-        name: msgspec.to_builtins(default) for name, default in defaults.items() if default is not REQUIRED
-    }
-    model = msgspec.defstruct(cls.__name__, described, kw_only=True)
     return Fields(
         struct=msgspec.defstruct(cls.__name__, held, frozen=True, kw_only=True, omit_defaults=True),
-        schema=_schema_of(cls, model, plain),
+        schema=_schema_of(cls, described, plain),
         defaults=plain,
-        converted=tuple(converted),
-        dated=dated,
+        converted=tuple(name for name, walk in walks.items() if walk.converts),
+        dated=any(walk.dated for walk in walks.values()),
+        nests_dataclasses=any(walk.nests_dataclasses for walk in walks.values()),
     )
 
 
-def _default(default: Any) -> tuple[Any, ...]:
-    """Give a default to msgspec so that it leaves out None and writes out everything else."""
-    if default is REQUIRED:
-        return ()
-    return (None,) if default is None else (msgspec.field(default_factory=lambda: default),)
-
-
-def _schema_of(cls: type, model: type[msgspec.Struct], defaults: dict[str, Any]) -> dict[str, Any]:
+def _hints(cls: type, *, include_extras: bool = False) -> dict[str, Any]:
+    """Resolve annotations in the namespace of the module, in which no field hides a type of its name."""
+    nested = {
+        name: each for kind in cls.__mro__ for name, each in vars(kind).items() if isinstance(each, type)
+    }
     try:
-        _, components = msgspec.json.schema_components(
-            (model,), schema_hook=_schema_hook, ref_template="#/$defs/{name}"
-        )
-    except (TypeError, ValueError) as error:
-        raise UnsupportedAnnotation(str(error).partition("\n")[0]) from error
+        return typing.get_type_hints(cls, localns=nested, include_extras=include_extras)
+    except AttributeError as error:  # a module that is still being imported
+        raise NameError(str(error), name=error.name) from error
+
+
+def _plain(default: Any) -> Any:
+    try:
+        return msgspec.to_builtins(default)
+    except (TypeError, RecursionError):
+        raise UnsupportedAnnotation(
+            f"its default is a {type(default).__name__}, which JSON cannot carry; write the value itself, "
+            "a list too: each event gets its own copy"
+        ) from None
+
+
+def _default(plain: Any, annotation: Any) -> tuple[Any, ...]:
+    """Give a default to msgspec so that it leaves out None and writes out everything else.
+
+    It becomes what a payload with the same value would give: a member of an enum, a list of one's own.
+    """
+    if plain is None:
+        return (None,)
+    try:
+        value = msgspec.convert(plain, annotation)
+        hash(value)
+    except msgspec.ValidationError:
+        return (None,)  # the contract refuses this default, and the class is never made
+    except TypeError:
+        return (msgspec.field(default_factory=lambda: msgspec.convert(plain, annotation)),)
+    return (msgspec.field(default_factory=lambda: value),)
+
+
+def _schema_of(cls: type, described: list[Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    for name, annotation, *_ in described:
+        try:
+            _components(annotation)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedAnnotation(f"{name}: {str(error).partition(chr(10))[0]}") from error
+    components = _components(msgspec.defstruct(cls.__name__, described, kw_only=True))
     schema = components.pop(cls.__name__)
     for name, default in defaults.items():
         schema["properties"][name]["default"] = default
@@ -121,6 +150,13 @@ def _schema_of(cls: type, model: type[msgspec.Struct], defaults: dict[str, Any])
     if components:
         schema["$defs"] = components
     return typing.cast("dict[str, Any]", rebuilt(schema, _decimal_as_pattern))
+
+
+def _components(annotation: Any) -> dict[str, Any]:
+    """Return the JSON Schemas of all classes that an annotation reaches, by name."""
+    return msgspec.json.schema_components(
+        (annotation,), schema_hook=_schema_hook, ref_template="#/$defs/{name}"
+    )[1]
 
 
 def _decimal_as_pattern(node: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ An error says what is wrong, where, and one way to mend it. It never shows the v
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,9 @@ class WhereuponError(Exception):
         self.where = where
         self.fix = fix
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         lines = [f"{self.problem} [{self.code}]"]
         if self.where:
@@ -55,6 +58,13 @@ class WhereuponError(Exception):
         if self.fix:
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
+
+
+def _restored(kind: type[WhereuponError], args: tuple[Any, ...], state: dict[str, Any]) -> WhereuponError:
+    """Make an error again in another process, whatever its constructor takes."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidContract(WhereuponError):

@@ -20,19 +20,23 @@ from whereupon.payloads import Checked, Refused, plain_copy
 _KEYWORDS = ("name", "aliases", "context", "abstract", "upcast", "schema")
 
 
-class _EventClass(type):
-    """Makes event classes without a `__dict__`, so that nothing can be added to an event."""
+if TYPE_CHECKING:
+    _EventClass = type  # mypy checks class keywords only where there is no metaclass
+else:
 
-    def __new__(
-        mcs, title: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **keywords: Any
-    ) -> Any:
-        for unknown in keywords.keys() - _KEYWORDS:
-            raise InvalidContract(
-                f"{title} has the unknown class keyword {unknown}={suggestion(unknown, _KEYWORDS)}",
-                where=f"{namespace['__module__']}.{title}",
-                fix=f"the keywords are {', '.join(_KEYWORDS)}",
-            )
-        return super().__new__(mcs, title, bases, {"__slots__": (), **namespace}, **keywords)
+    class _EventClass(type):
+        """Makes event classes without a `__dict__`, so that nothing can be added to an event."""
+
+        def __new__(
+            mcs, title: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **keywords: Any
+        ) -> Any:
+            for unknown in keywords.keys() - _KEYWORDS:
+                raise InvalidContract(
+                    f"{title} has the unknown class keyword {unknown}={suggestion(unknown, _KEYWORDS)}",
+                    where=f"{namespace['__module__']}.{title}",
+                    fix=f"the keywords are {', '.join(_KEYWORDS)}",
+                )
+            return super().__new__(mcs, title, bases, {"__slots__": (), **namespace}, **keywords)
 
 
 class BaseEvent(metaclass=_EventClass):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import timedelta
+    from types import TracebackType
 
     from whereupon.deliveries import Close, NewDelivery
     from whereupon.envelopes import Envelope
@@ -86,7 +87,9 @@ class Atomic(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *failure: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
     def finish(self, closes: Sequence[Close]) -> None:
         """Close deliveries inside the transaction; raises `LostClaim` when one is not held any more."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from whereupon.errors import InvalidSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
 
     from whereupon.events import BaseEvent
 
@@ -35,8 +35,8 @@ class RetryIn(Exception):
 
     def __init__(self, delay: timedelta) -> None:
         super().__init__(delay)
-        if delay.total_seconds() < 0:
-            raise InvalidSubscriber(f"RetryIn takes a delay of zero or more, not {delay}")
+        if not isinstance(delay, timedelta) or delay < timedelta(0):
+            raise InvalidSubscriber(f"RetryIn takes a timedelta of zero or more, not {delay!r}")
         self.delay = delay
 
 

@@ -7,6 +7,8 @@ formats nobody asserts, required properties that nothing describes.
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +77,7 @@ ANNOTATIONS: Final = frozenset(
     }
 )
 """Keywords that say nothing about which payloads are valid."""
+TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
 _DESCRIBES = frozenset(
     {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "if", "not", "properties", "items"}
 )
@@ -99,7 +102,7 @@ def subschemas(schema: Schema) -> Iterator[tuple[str, Any]]:
             yield f"/{keyword}", value
         elif keyword in _MAP_OF_SCHEMAS and isinstance(value, Mapping):
             for name, child in value.items():
-                yield f"/{keyword}/{name}", child
+                yield f"/{keyword}/{str(name).replace('~', '~0').replace('/', '~1')}", child
         elif keyword in _LIST_OF_SCHEMAS and isinstance(value, list | tuple):
             for position, child in enumerate(value):
                 yield f"/{keyword}/{position}", child
@@ -135,11 +138,14 @@ def _lint(root: Schema, schema: Schema, where: str, depth: int) -> Iterator[tupl
         return
     if not where:
         yield from _lint_root(schema)
+    elif "$id" in schema:
+        yield where, "$id stands at the root only, as it would lead local references elsewhere"
     for keyword in schema:
         if problem := _keyword_problem(keyword, schema[keyword]):
             yield where, problem
     yield from _lint_reference(root, schema, where)
     yield from _lint_values(schema, where)
+    yield from _lint_required(schema, where)
     for pointer, child in subschemas(schema):
         if isinstance(child, Mapping):
             yield from _lint(root, child, where + pointer, depth + 1)
@@ -148,7 +154,7 @@ def _lint(root: Schema, schema: Schema, where: str, depth: int) -> Iterator[tupl
 def _lint_root(schema: Schema) -> Iterator[tuple[str, str]]:
     if schema.get("type") != "object":
         yield "", 'the root of a contract must have "type": "object"'
-    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+    if schema.get("$schema", DIALECT) not in (DIALECT, f"{DIALECT}#"):
         yield "", f"$schema must be {DIALECT}"
 
 
@@ -175,47 +181,67 @@ def _lint_reference(root: Schema, schema: Schema, where: str) -> Iterator[tuple[
     except (KeyError, IndexError, ValueError, TypeError):
         yield where, f"nothing stands at {reference}"
         return
-    if _comes_back(root, target, schema, 0):
-        yield where, f"{reference} refers to itself without an end"
+    if not _is_schema(target):
+        yield where, f"what stands at {reference} is not a schema"
+    elif problem := _endless(root, target, schema):
+        yield where, f"{reference} {problem}"
 
 
-def _comes_back(root: Schema, node: Any, start: Schema, depth: int) -> bool:
-    """Follow references and in-place applicators; they must not reach `start` again."""
-    if not isinstance(node, Mapping):
-        return False
-    if node is start or depth > DEPTH_LIMIT:
-        return True
+def _is_schema(target: object) -> bool:
+    if not isinstance(target, Mapping):
+        return isinstance(target, bool)
+    return not any(_keyword_problem(keyword, value) for keyword, value in target.items())
+
+
+def _endless(root: Schema, target: Any, start: Schema) -> str:
+    """Follow references and in-place applicators; they must come to an end, and not reach `start` again."""
+    seen: set[int] = set()
+    ahead = deque([(target, 0)])
+    while ahead:
+        node, depth = ahead.popleft()
+        if node is start:
+            return "refers to itself without an end"
+        if depth > DEPTH_LIMIT:
+            return f"leads through more than {DEPTH_LIMIT} schemas"
+        if id(node) not in seen and isinstance(node, Mapping):
+            seen.add(id(node))
+            ahead.extend((each, depth + 1) for each in _same_instance(root, node))
+    return ""
+
+
+def _same_instance(root: Schema, node: Schema) -> Iterator[Any]:
+    """Yield the schemas that are applied to the same value as `node`."""
     heads = tuple(f"/{keyword}" for keyword in _SAME_INSTANCE)
-    if any(
-        _comes_back(root, child, start, depth + 1)
-        for pointer, child in subschemas(node)
-        if pointer.startswith(heads)
-    ):
-        return True
-    reference = node.get("$ref")
-    if not isinstance(reference, str) or not reference.startswith("#"):
-        return False
-    try:
-        return _comes_back(root, resolve(root, reference), start, depth + 1)
-    except (KeyError, IndexError, ValueError, TypeError):
-        return False
+    yield from (child for pointer, child in subschemas(node) if pointer.startswith(heads))
+    # a reference that leads nowhere is told of where it stands
+    with contextlib.suppress(KeyError, IndexError, ValueError, TypeError, AttributeError):
+        yield resolve(root, node["$ref"])
 
 
 def _lint_values(schema: Schema, where: str) -> Iterator[tuple[str, str]]:
-    pattern = schema.get("pattern")
-    patterns = [pattern, *(schema.get("patternProperties") or ())]
-    if any(isinstance(each, str) and len(each) > PATTERN_LIMIT for each in patterns):
-        yield where, f"a pattern is longer than {PATTERN_LIMIT} characters"
+    kinds = schema.get("type", ())
+    for kind in kinds if isinstance(kinds, list | tuple) else (kinds,):
+        if kind not in TYPES:
+            yield where, f"{kind!r} is not a type of JSON{suggestion(str(kind), TYPES)}"
     name = schema.get("format")
     if isinstance(name, str) and name not in FORMATS:
         yield where, f"'{name}' is not a format of JSON Schema 2020-12{suggestion(name, FORMATS)}"
-    properties = schema.get("properties")
-    required = schema.get("required")
-    if isinstance(properties, Mapping) and isinstance(required, list | tuple):
-        for each in required:
-            described = properties.get(each)
-            if not (isinstance(described, Mapping) and _DESCRIBES & described.keys()):
-                hint = "" if each in properties else suggestion(str(each), properties)
-                yield where, f"'{each}' is required, but no property of that name has a type{hint}"
-    elif isinstance(required, list | tuple) and required and not where:
-        yield where, '"required" names properties, but there are no "properties"'
+    named = schema.get("patternProperties")
+    patterns = [schema.get("pattern"), *(named if isinstance(named, Mapping) else ())]
+    if any(isinstance(each, str) and len(each) > PATTERN_LIMIT for each in patterns):
+        yield where, f"a pattern is longer than {PATTERN_LIMIT} characters"
+
+
+def _lint_required(schema: Schema, where: str) -> Iterator[tuple[str, str]]:
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(required, list | tuple):
+        return
+    if not isinstance(properties, Mapping):
+        if required and not where:
+            yield where, '"required" names properties, but there are no "properties"'
+        return
+    for each in map(str, required):
+        described = properties.get(each)
+        if not (isinstance(described, Mapping) and _DESCRIBES & described.keys()):
+            hint = "" if each in properties else suggestion(each, map(str, properties))
+            yield where, f"'{each}' is required, but no property of that name has a type{hint}"

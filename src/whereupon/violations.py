@@ -22,6 +22,8 @@ _FORMATS: Final = {
     "email": "an e-mail address",
     "uri": "a URI",
 }
+NO_NUL: Final = {"not": {"pattern": "\\u0000"}}
+"""What every string obeys, and every key of a map, as a schema."""
 _Say = Callable[[Any, "ValidationError"], str]
 _SENTENCES: Final[dict[str, _Say]] = {
     "type": lambda kind, error: f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}",
@@ -41,6 +43,11 @@ _SENTENCES: Final[dict[str, _Say]] = {
     "maxItems": lambda kind, _: f"must have at most {kind.limit} items",
     "minProperties": lambda kind, _: f"must have at least {kind.limit} properties",
     "maxProperties": lambda kind, _: f"must have at most {kind.limit} properties",
+    "oneOf": lambda *_: "matches more than one of the alternatives",
+    "contains": lambda *_: "does not have the items that it must contain",
+    "propertyNames": lambda *_: "has a key that its schema refuses",
+    "falseSchema": lambda *_: "is not allowed",
+    "unevaluatedItems": lambda *_: "has more items than its schema knows",
 }
 
 
@@ -60,29 +67,42 @@ def _describe(error: ValidationError, known: tuple[str, ...]) -> Iterator[Fault]
                 hint = "" if where else suggestion(name, known)
                 yield Fault(f"{where}.{name}" if where else name, f"is not a field of this event{hint}")
         case Kind.AnyOf() | Kind.OneOfNotValid():
-            yield from _alternatives(where, error.kind.context, known)
+            yield from _alternatives(error, known)
+        case Kind.Not(schema=rule) if rule == NO_NUL["not"]:
+            pass  # our own rule: the walk over the payload says more about it
         case _:
             yield Fault(where, _sentence(error))
 
 
-def _alternatives(
-    where: str, branches: list[list[ValidationError]], known: tuple[str, ...]
-) -> Iterator[Fault]:
-    """Speak of the one branch that took the value's type; else say which types would do."""
-    types = [each.kind.types for branch in branches for each in branch if isinstance(each.kind, Kind.Type)]
-    fitting = [branch for branch in branches if not any(isinstance(each.kind, Kind.Type) for each in branch)]
+def _alternatives(error: ValidationError, known: tuple[str, ...]) -> Iterator[Fault]:
+    """Speak of the one branch that took the value's type and tag; else say which types would do."""
+    branches: list[list[ValidationError]] = error.kind.context  # type: ignore[attr-defined]
+    wrong = [[each for each in branch if _is_of_type(each, error)] for branch in branches]
+    fitting = [branch for branch, found in zip(branches, wrong, strict=True) if not found]
+    if len(fitting) > 1:
+        fitting = [branch for branch in fitting if not any(map(_is_of_word, branch))]
     if len(fitting) == 1:
         for each in fitting[0]:
             yield from _describe(each, known)
+    elif all(wrong):
+        words = dict.fromkeys(word for found in wrong for each in found for word in each.kind.types)  # type: ignore[attr-defined]
+        yield Fault(_location(error.instance_path), f"must be {' or '.join(words)}")
     else:
-        words = list(dict.fromkeys(word for group in types for word in group))
-        yield Fault(where, f"must be {' or '.join(words)}" if words else "matches none of the alternatives")
+        yield Fault(_location(error.instance_path), "matches none of the alternatives")
+
+
+def _is_of_type(error: ValidationError, union: ValidationError) -> bool:
+    return isinstance(error.kind, Kind.Type) and error.instance_path == union.instance_path
+
+
+def _is_of_word(error: ValidationError) -> bool:
+    return isinstance(error.kind, Kind.Enum | Kind.Constant)
 
 
 def _sentence(error: ValidationError) -> str:
     kind: Any = error.kind
     say = _SENTENCES.get(kind.name)
-    return say(kind, error) if say else error.message
+    return say(kind, error) if say else f"breaks the rule {kind.name!r} of its schema"
 
 
 def _json_type(value: object) -> str:

@@ -34,7 +34,7 @@ _LOG_LINES: Final = 20
 )  # fmt: skip
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Keep the database and the worker's log in this folder.",
+    help="Keep the database and the logs in this folder.",
 )  # fmt: skip
 def demo(repo: Path | None, pushes: int, keep: Path | None) -> None:
     """Publish the history of a git repository as events, kill the worker, and lose nothing.
@@ -54,7 +54,7 @@ def demo(repo: Path | None, pushes: int, keep: Path | None) -> None:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
     if is_kept:
-        say(f"\nThe database and the worker's log are in {folder}.")
+        say(f"\nThe database and the logs are in {folder}.")
     sys.exit(0 if is_well else FINDINGS)
 
 

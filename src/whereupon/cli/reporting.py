@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -86,23 +87,12 @@ def deliveries(number: int) -> str:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: with rich on a terminal if it is there, else in plain columns."""
     cells = [[printable("" if cell is None else str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty() and _print_rich(head, cells):
+    if sys.stdout.isatty() and find_spec("rich"):
+        from whereupon.cli.rich_tables import print_rich_table
+
+        print_rich_table(head, cells)
         return
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     for row in [list(head), *cells]:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
-
-
-def _print_rich(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    try:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return False
-    table = Table(*head, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
-    return True

@@ -6,6 +6,7 @@ share one transaction, so a close never waits for a fuller batch than the commit
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
@@ -316,14 +317,13 @@ class LocalProcess:
 
 def main(arguments: list[str]) -> int:
     """Start a worker process for a supervisor: the store, the settings as JSON, and the socket's number."""
-    import msgspec
-
     from whereupon.loading import configure_logging, load_store
 
     store_name, settings_text, descriptor, level = arguments
     configure_logging(level)
     parent = socket.socket(fileno=int(descriptor))
-    settings = msgspec.json.decode(settings_text, type=Settings)
+    given = json.loads(settings_text)
+    settings = Settings(**given | {"queues": tuple(given["queues"])})
     try:
         store = load_store(store_name)
         store.install()
