@@ -26,7 +26,7 @@ class Expected:
         return type(other) is self.event and not any(self.differences(other))
 
     def __repr__(self) -> str:
-        listed = ", ".join(f"{name}={value!r}" for name, value in self.values.items() if value is not _ABSENT)
+        listed = ", ".join(f"{name}={value!r}" for name, value in self.values.items() if value is not None)
         return f"{self.event.__name__}({listed})"
 
     def differences(self, event: Any) -> Iterator[str]:
@@ -62,7 +62,8 @@ def _completed(event: type[BaseEvent], values: dict[str, Any]) -> dict[str, Any]
                 f"say what the required field {name!r} of {event.__name__} is expected to be; "
                 "mock.ANY stands for any value"
             )
-    return {**defaults_of(event), **values}
+    wanted = {**defaults_of(event), **values}
+    return {name: wanted[name] for name in dict.fromkeys([*known, *wanted]) if name in wanted}
 
 
 def fields_of(event: BaseEvent) -> dict[str, Any]:
