@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,13 @@ class Atomic(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable record of deliveries."""
+    """The durable record of deliveries.
+
+    `takes_turns` is true where atomic subscribers run one at a time, as each holds the lock of the whole
+    database.
+    """
+
+    takes_turns: ClassVar[bool]
 
     def write(self, records: Sequence[Record], on: object | None) -> None:
         """Write records in the transaction of `on`, or as the ledger says where that is None."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import shutil
 import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -20,7 +20,6 @@ _PACKAGE: Final = Path(__file__).parents[1]
 _PLACES: Final = (_PACKAGE.parents[1] / "examples", _PACKAGE / "examples")
 """Where the example is: beside the checkout, or inside the installed package."""
 _DATABASE: Final = "forge.sqlite3"
-_LOG_LINES: Final = 20
 
 
 @click.command()
@@ -59,20 +58,9 @@ def demo(repo: Path | None, pushes: int, keep: Path | None) -> None:
 
 
 def _play(repo: Path | None, pushes: int, folder: Path) -> bool:
-    """Run the example, which is found at run time only: it is not a part of this package."""
-    play, history, worker = (_module(name) for name in ("play", "history", "worker"))
-    try:
-        return bool(play.play(repo, pushes, folder))
-    except history.NoHistory as reason:
-        raise click.BadParameter(str(reason), param_hint="'--repo'") from None
-    except worker.WorkerTrouble as trouble:
-        log = (folder / "worker.log").read_text(encoding="utf-8", errors="replace")
-        say("\n".join([f"\n{trouble}; its log ends with:", *log.splitlines()[-_LOG_LINES:]]))
-        return False
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"forge.demo.{name}")
+    """Run the example, which is found at run time: it is not a part of this package."""
+    play = pkgutil.resolve_name("forge.demo.play:play")
+    return bool(play(repo, pushes, folder))
 
 
 def _examples() -> Path:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def print_rich_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose columns fit the terminal."""
-    table = Table(*head, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in head:
+        table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

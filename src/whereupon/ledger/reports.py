@@ -101,7 +101,9 @@ def tallies(transaction: Transaction) -> list[Tally]:
 
 
 def _column(state: str, outcome: str | None) -> str:
-    return state if state != "done" else str(outcome)
+    if state != "done":
+        return state
+    return outcome if outcome in ("ignored", "skipped", "discarded") else "handled"
 
 
 def event(transaction: Transaction, identity: str) -> StoredEvent | None:

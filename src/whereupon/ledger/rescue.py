@@ -44,7 +44,8 @@ _ORPHANS: Final = """
 _GIVE_BACK: Final = """
     UPDATE whereupon_delivery
     SET state = :state, outcome = :reason, crashes = crashes + :blame, due_at = :now, token = NULL,
-        worker = NULL, overrunning = 0, group_id = NULL, error = coalesce(:error, error),
+        worker = NULL, overrunning = 0, group_id = CASE WHEN :blame THEN NULL ELSE group_id END,
+        error = coalesce(:error, error),
         history = coalesce(:history, history)
     WHERE id = :id AND worker = :worker AND state = 'claimed'
 """

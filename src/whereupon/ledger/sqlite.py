@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from uuid import uuid4
 
 from whereupon.errors import (
@@ -25,6 +25,7 @@ from whereupon.ledger.sqlite_atomic import SQLiteAtomic
 from whereupon.ledger.sqlite_connection import (
     SQLiteConnection,
     SQLiteTransaction,
+    patiently,
     translated,
 )
 from whereupon.ledger.sqlite_joining import refuse_other_file, refuse_to_join, watch
@@ -59,6 +60,8 @@ class SQLiteLedger:
     The file may be the application's own database: tables are named `whereupon_…`, and its journal mode is
     left alone. Raises `InvalidConfiguration`.
     """
+
+    takes_turns: ClassVar[bool] = True
 
     path: Path
     own_transaction: bool = False
@@ -158,7 +161,22 @@ class SQLiteLedger:
 
     def atomic(self) -> SQLiteAtomic:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
-        return SQLiteAtomic(self)
+        return SQLiteAtomic(self.path, self.busy_timeout)
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction IMMEDIATE on a connection of the application, for publishing with `on=`.
+
+        It waits for the lock in short sleeps of random length, up to `busy_timeout`. The busy handler of
+        SQLite, which `sqlite3.connect(timeout=)` sets, sleeps ever longer: beside a busy worker its slowest
+        waits are near two seconds. Raises `LedgerBusy`.
+        """
+        with translated(self.path):
+            before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.busy_timeout.total_seconds())
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(before)}")
 
     def connect(self, patience: timedelta | None = None) -> SQLiteConnection:
         """Open a connection of one's own to a ledger that is there and of this version.
@@ -166,29 +184,37 @@ class SQLiteLedger:
         `patience` is how long it waits for a lock, if not `busy_timeout`. Raises `LedgerMissing`,
         `LedgerVersion`, `LedgerBusy`, `LedgerUnavailable`.
         """
-        connection = self._open("rw")
+        connection = self._open()
         try:
             with connection.reading() as transaction:
                 _refuse_version(transaction, self.path)
                 own_file = bool(transaction.rows("SELECT own_file FROM whereupon_ledger")[0][0])
-            if own_file:
-                connection.set_journal(self._mode())
+            self._choose_journal(connection, own_file=own_file)
         except BaseException:
             connection.close()
             raise
         connection.patience = (patience or self.busy_timeout).total_seconds()
         return connection
 
-    def _open(self, mode: Literal["rw", "rwc"]) -> SQLiteConnection:
+    def _choose_journal(self, connection: SQLiteConnection, *, own_file: bool) -> None:
+        if own_file:
+            connection.set_journal(self._mode())
+        elif self.journal != "auto":
+            raise InvalidConfiguration(
+                f"journal={self.journal!r} does nothing, as {self.path} is the application's own database",
+                fix="leave journal= out, and choose the journal mode where the application makes the file",
+            )
+
+    def _open(self) -> SQLiteConnection:
         kind = file_system_of(self.path)
         if is_network(kind):
             raise InvalidConfiguration(
                 f"{self.path} lies on {kind}, where the locks of SQLite cannot be trusted",
                 fix="put the file on a local disk, or use PostgreSQL",
             )
-        if mode == "rw" and not self.path.is_file():
+        if not self.path.is_file():
             raise LedgerMissing(f"there is no ledger at {self.path}", fix=_MIGRATE)
-        return SQLiteConnection(self.path, mode, self.busy_timeout)
+        return SQLiteConnection(self.path, self.busy_timeout)
 
     def _mode(self) -> Literal["wal", "persist"]:
         if self.journal == "auto":
@@ -204,7 +230,7 @@ class SQLiteLedger:
         if created:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = self._open("rw")
+        connection = self._open()
         try:
             with connection.transaction() as transaction:
                 before = _version_in(transaction)
@@ -213,15 +239,15 @@ class SQLiteLedger:
                 for statement in migration_sql(before):
                     transaction.run(statement)
                 _note_version(transaction, before, own_file=created)
-            if created:
-                connection.set_journal(self._mode())
+                own_file = bool(transaction.rows("SELECT own_file FROM whereupon_ledger")[0][0])
+            self._choose_journal(connection, own_file=own_file)
         finally:
             connection.close()
         return before, VERSION
 
     def version(self) -> int:
         """Return the version of the tables in the file, 0 where there are none."""
-        connection = self._open("rw")
+        connection = self._open()
         try:
             with connection.reading() as transaction:
                 return _version_in(transaction)

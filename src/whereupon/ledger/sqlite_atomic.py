@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from whereupon.errors import LostClaim
 from whereupon.ledger import claims
-from whereupon.ledger.sqlite_connection import SQLiteTransaction, translated
+from whereupon.ledger.sqlite_connection import SQLiteConnection, SQLiteTransaction, translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
+    from pathlib import Path
     from types import TracebackType
 
     from whereupon.deliveries import Close
-    from whereupon.ledger.sqlite import SQLiteLedger
 
 _TRANSACTION: Final = 22  # SQLITE_TRANSACTION, the action code of BEGIN, COMMIT and ROLLBACK
 
@@ -29,14 +30,15 @@ class SQLiteAtomic:
     a handler over its time limit does not hold the lock of the whole file.
     """
 
-    def __init__(self, ledger: SQLiteLedger) -> None:
-        self._ledger = ledger
+    def __init__(self, path: Path, patience: timedelta) -> None:
+        self._path = path
+        self._patience = patience
         self._own_call = threading.local()
         self._expired = False
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._opened = self._ledger.connect()
+        self._opened = SQLiteConnection(self._path, self._patience)
         self._scope = self._opened.transaction()
         try:
             self._scope.__enter__()
@@ -62,7 +64,7 @@ class SQLiteAtomic:
 
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`."""
-        with self._mutex, self._by_ourselves(), translated(self._ledger.path):
+        with self._mutex, self._by_ourselves(), translated(self._path):
             lost = list(closes) if self._expired else claims.close(SQLiteTransaction(self.connection), closes)
         if lost:
             raise LostClaim(

@@ -98,12 +98,12 @@ class SQLiteConnection:
     `patience` is how many seconds it waits for a lock.
     """
 
-    def __init__(self, path: Path, mode: Literal["rw", "rwc"], patience: timedelta) -> None:
+    def __init__(self, path: Path, patience: timedelta) -> None:
         self._path = path
         self.patience = patience.total_seconds()
         with translated(path):
             self.raw = sqlite3.connect(
-                f"file:{quote(str(path))}?mode={mode}",
+                f"file:{quote(str(path))}?mode=rw",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -179,21 +179,25 @@ class SQLiteConnection:
                 self.raw.rollback()
 
     def _patiently(self, call: Callable[[], _T]) -> _T:
-        """Call again while the database is locked, in short sleeps of random length.
+        return patiently(call, self.patience)
 
-        SQLite's own busy handler sleeps ever longer and starves; with four writers its worst case is near
-        a second.
-        """
-        deadline = time.monotonic() + self.patience
-        sleep = _SHORTEST
-        while True:
-            try:
-                return call()
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(random.uniform(sleep / 2, sleep))  # noqa: S311 - jitter
-            sleep = min(sleep * 2, _LONGEST)
+
+def patiently(call: Callable[[], _T], seconds: float) -> _T:
+    """Call again while the database is locked, in short sleeps of random length, for so many seconds.
+
+    SQLite's own busy handler sleeps ever longer and starves; with four writers its worst case is near a
+    second.
+    """
+    deadline = time.monotonic() + seconds
+    sleep = _SHORTEST
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(sleep / 2, sleep))  # noqa: S311 - jitter
+        sleep = min(sleep * 2, _LONGEST)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from whereupon.deliveries import Claim, Close, Done, Released
 from whereupon.handling import Call, ahandle, handle, overrun
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from whereupon.ledger_protocol import Atomic
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
+
+
+_IN_TURN: Final = object()
+"""The lane of atomic subscribers on a ledger where they run one at a time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,69 +73,74 @@ class Executor:
         self._coroutines = coroutines
         self._wake = wake
         self._lock = threading.Lock()
-        self._waiting: dict[Subscription, deque[Job]] = defaultdict(deque)
-        self._active: dict[Subscription, int] = defaultdict(int)
+        self._waiting: dict[object, deque[Job]] = defaultdict(deque)
+        self._active: dict[object, int] = defaultdict(int)
         self._running: set[Job] = set()
         self._finished: deque[Finished] = deque()
-        self._turns: SimpleQueue[Subscription] = SimpleQueue()
+        self._turns: SimpleQueue[object] = SimpleQueue()
         self._started_threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[Job, asyncio.Task[None]] = {}
 
     def slots(self, subscription: Subscription) -> int:
         """Return how many jobs of a subscription may run at once."""
+        options = subscription.subscriber.options
+        if options.atomic and self._store.ledger.takes_turns:
+            return 1
         most = self._coroutines if subscription.subscriber.is_async else self._threads
-        return min(most, subscription.subscriber.options.concurrency or most)
+        return min(most, options.concurrency or most)
+
+    def _lane(self, subscription: Subscription) -> object:
+        """Return what a job waits in: its subscription's own lane, or the one of all that take turns."""
+        takes_turns = subscription.subscriber.options.atomic and self._store.ledger.takes_turns
+        return _IN_TURN if takes_turns else subscription
 
     def submit(self, job: Job) -> None:
         """Start a job as soon as there is a place for it."""
-        subscription = job.subscription
+        lane = self._lane(job.subscription)
         with self._lock:
-            self._waiting[subscription].append(job)
-            if self._active[subscription] >= self.slots(subscription):
+            self._waiting[lane].append(job)
+            if self._active[lane] >= self.slots(job.subscription):
                 return
-            self._active[subscription] += 1
-        self._take_turn(subscription)
-
-    def _take_turn(self, subscription: Subscription) -> None:
-        if subscription.subscriber.is_async:
-            self._running_loop().call_soon_threadsafe(self._start_task, subscription)
+            self._active[lane] += 1
+        if job.subscription.subscriber.is_async:
+            self._running_loop().call_soon_threadsafe(self._start_task, lane)
             return
-        self._turns.put(subscription)
+        self._turns.put(lane)
         if self._started_threads < self._threads:
             self._started_threads += 1
-            threading.Thread(
-                target=self._work, name=f"whereupon-{self._started_threads}", daemon=True
-            ).start()
+            name = f"whereupon-{self._started_threads}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def _next(self, subscription: Subscription) -> Job | None:
-        """Take the next waiting job; None gives the place up."""
+    def _next(self, lane: object) -> Job | None:
+        """Take the next waiting job of a lane; None gives the place up."""
         with self._lock:
-            if not self._waiting[subscription]:
-                self._active[subscription] -= 1
+            if not self._waiting[lane]:
+                self._active[lane] -= 1
                 return None
-            job = self._waiting[subscription].popleft()
+            job = self._waiting[lane].popleft()
             job.started = time.monotonic()
             self._running.add(job)
             return job
 
     def _work(self) -> None:
         while True:
-            subscription = self._turns.get()
-            job = self._next(subscription)
+            lane = self._turns.get()
+            job = self._next(lane)
             if job is None:
                 continue
             while job.calls:
                 self._run(job, job.calls[0])
             with self._lock:
                 self._running.discard(job)
-            self._turns.put(subscription)
+            self._turns.put(lane)
 
     def _run(self, job: Job, call: Call) -> None:
         started = job.started = time.monotonic()
         job.running = call
 
         def watch(atomic: Atomic) -> None:
+            job.started = time.monotonic()  # the time limit does not count the wait for the lock
             job.atomic = atomic
 
         closes = contextvars.copy_context().run(handle, self._store, call, watch)
@@ -153,14 +162,14 @@ class Executor:
             threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
         return self._loop
 
-    def _start_task(self, subscription: Subscription) -> None:
-        job = self._next(subscription)
+    def _start_task(self, lane: object) -> None:
+        job = self._next(lane)
         if job is not None:
             assert self._loop is not None  # noqa: S101 - we run in it
-            self._tasks[job] = self._loop.create_task(self._await(job, subscription))
+            self._tasks[job] = self._loop.create_task(self._await(job, lane))
 
-    async def _await(self, job: Job, subscription: Subscription) -> None:
-        timeout = subscription.subscriber.options.timeout
+    async def _await(self, job: Job, lane: object) -> None:
+        timeout = job.subscription.subscriber.options.timeout
         try:
             while job.calls:
                 call, started = job.calls[0], time.monotonic()
@@ -175,7 +184,7 @@ class Executor:
             self._tasks.pop(job, None)
             with self._lock:
                 self._running.discard(job)
-            self._start_task(subscription)
+            self._start_task(lane)
 
     def finished(self) -> list[Finished]:
         """Return the calls that have ended since the last time."""
@@ -200,7 +209,12 @@ class Executor:
         with self._lock:
             held = Counter(job.subscription for job in self._running if (job.started or limit) <= limit)
             in_threads = sum(1 for job in self._running if not job.subscription.subscriber.is_async)
-            waiting = sum(len(jobs) for each, jobs in self._waiting.items() if not each.subscriber.is_async)
+            waiting = sum(
+                1
+                for jobs in self._waiting.values()
+                for job in jobs
+                if not job.subscription.subscriber.is_async
+            )
         return Load(held, max(0, self._threads - in_threads - waiting))
 
     def running(self) -> int:

@@ -92,6 +92,12 @@ class LocalProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._tell("ready")
+        if not self._settings.alone:
+            queues = ", ".join(sorted({each.subscriber.options.queue for each in self._subscriptions}))
+            _log.info(
+                "worker %d is ready: %d subscriptions, queues %s, %d threads",
+                os.getpid(), len(self._subscriptions), queues or "none", self._settings.threads,
+            )  # fmt: skip
         try:
             self._await_admission()
             while not self._stopping():

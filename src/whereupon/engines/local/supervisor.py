@@ -205,10 +205,12 @@ class Supervisor:
 
     def _count_fast_death(self, child: Child, code: int) -> None:
         lived = time.monotonic() - child.started
-        self._fast_deaths = self._fast_deaths + 1 if lived < _FAST and not child.is_ready else 0
-        if self._fast_deaths and (code == BROKEN or self._fast_deaths >= _FAST_DEATHS):
+        is_fast = lived < _FAST and (not child.is_ready or code == BROKEN)
+        self._fast_deaths = self._fast_deaths + 1 if is_fast else 0
+        at_once = code == BROKEN and not child.is_ready
+        if self._fast_deaths and (at_once or self._fast_deaths >= _FAST_DEATHS):
             raise WorkerFailed(
-                f"a worker process ended with status {code} before it was ready, "
+                f"a worker process ended with status {code} as soon as it had started, "
                 f"{self._fast_deaths} times in a row",
                 fix="see what it logged above; the store must be importable in a fresh process",
             )

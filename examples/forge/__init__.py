@@ -1,0 +1,1 @@
+"""Forge: a small modular monolith whose contexts hear of each other through events alone."""

@@ -1,0 +1,1 @@
+"""Creates a pipeline for each push."""

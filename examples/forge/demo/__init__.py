@@ -1,0 +1,1 @@
+"""The demo: a repository's history replayed as pushes, with a worker that is killed on the way."""

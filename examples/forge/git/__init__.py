@@ -1,0 +1,1 @@
+"""Receives pushes. It publishes, and hears nothing."""

@@ -1,0 +1,1 @@
+"""Keeps one merge request for each branch but the default one."""

@@ -1,0 +1,1 @@
+"""Welcomes those who push for the first time."""

@@ -1,0 +1,1 @@
+"""Lets users find commits and people."""
