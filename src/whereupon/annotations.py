@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from whereupon.schemas import rebuilt
+from whereupon.schemas import faults_of, rebuilt
 
 REQUIRED: Final = object()
 """Stands for the default of a field that has none."""
@@ -36,6 +36,8 @@ _CONSTRAINTS: Final = {
     "annotated_types.MinLen": "min_length",
     "annotated_types.MaxLen": "max_length",
 }
+_ROOT: Final = "the-payload"
+"""A name that no class can have, so that a nested class may be called like the event."""
 _GROUPS: Final = ("annotated_types.Interval", "annotated_types.Len")
 
 
@@ -83,8 +85,12 @@ def read_fields(cls: type, defaults: dict[str, Any]) -> Fields:
         except UnsupportedAnnotation as problem:
             problems.append(f"{name}: {problem}")
             continue
-        described.append((name, honoured) if default is REQUIRED else (name, honoured, None))
-        held.append((name, bare[name], *_default(plain[name], bare[name] if name in plain else ())))
+        if default is REQUIRED:
+            described.append((name, honoured))
+            held.append((name, bare[name]))
+        else:
+            described.append((name, honoured, None))
+            held.append((name, bare[name], _default(plain[name], bare[name])))
     if problems:
         raise UnsupportedAnnotation("\n  ".join(problems))
     return Fields(
@@ -113,36 +119,34 @@ def _plain(default: Any) -> Any:
         return msgspec.to_builtins(default)
     except (TypeError, RecursionError):
         raise UnsupportedAnnotation(
-            f"its default is a {type(default).__name__}, which JSON cannot carry; write the value itself, "
-            "a list too: each event gets its own copy"
+            f"its default is of type {type(default).__name__}, which JSON cannot carry; write the value "
+            "itself, a list too: each event gets its own copy"
         ) from None
 
 
-def _default(plain: Any, annotation: Any) -> tuple[Any, ...]:
+def _default(plain: Any, annotation: Any) -> Any:
     """Give a default to msgspec so that it leaves out None and writes out everything else.
 
     It becomes what a payload with the same value would give: a member of an enum, a list of one's own.
     """
     if plain is None:
-        return (None,)
+        return None
     try:
         value = msgspec.convert(plain, annotation)
         hash(value)
     except msgspec.ValidationError:
-        return (None,)  # the contract refuses this default, and the class is never made
+        return None  # the contract refuses this default, and the class is never made
     except TypeError:
-        return (msgspec.field(default_factory=lambda: msgspec.convert(plain, annotation)),)
-    return (msgspec.field(default_factory=lambda: value),)
+        return msgspec.field(default_factory=lambda: msgspec.convert(plain, annotation))
+    return msgspec.field(default_factory=lambda: value)
 
 
 def _schema_of(cls: type, described: list[Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    for name, annotation, *_ in described:
-        try:
-            _components(annotation)
-        except (TypeError, ValueError) as error:
-            raise UnsupportedAnnotation(f"{name}: {str(error).partition(chr(10))[0]}") from error
-    components = _components(msgspec.defstruct(cls.__name__, described, kw_only=True))
-    schema = components.pop(cls.__name__)
+    try:
+        components = _components(msgspec.defstruct(_ROOT, described, kw_only=True))
+    except (TypeError, ValueError) as error:
+        raise UnsupportedAnnotation(_blamed(described, error)) from error
+    schema = components.pop(_ROOT) | {"title": cls.__name__}
     for name, default in defaults.items():
         schema["properties"][name]["default"] = default
     if documentation := cls.__dict__.get("__doc__"):
@@ -157,6 +161,17 @@ def _components(annotation: Any) -> dict[str, Any]:
     return msgspec.json.schema_components(
         (annotation,), schema_hook=_schema_hook, ref_template="#/$defs/{name}"
     )[1]
+
+
+def _blamed(described: list[Any], error: Exception) -> str:
+    """Name the field whose annotation msgspec cannot describe, with the first line of what it says."""
+    for name, annotation, *_ in described:
+        try:
+            _components(annotation)
+        except (TypeError, ValueError) as own:
+            said = str(own).partition("\n")[0]
+            return f"{name}: {said}"
+    return str(error)
 
 
 def _decimal_as_pattern(node: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +195,7 @@ class _Walk:
     def __init__(self) -> None:
         self.converts = False
         self.dated = False
+        self.nests_dataclasses = False
         self._open: list[Any] = []
         self._nested_in: list[type] = []
 
@@ -190,7 +206,6 @@ class _Walk:
         if isinstance(annotation, NewType):
             return self.honoured(annotation.__supertype__)
         if annotation in _PLAIN:
-            self.converts = self.converts or annotation is Any
             return annotation
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is None and annotation not in _CONTAINERS:
@@ -251,12 +266,11 @@ class _Walk:
         if issubclass(annotation, enum.Enum):
             return _checked_enum(annotation)
         if issubclass(annotation, msgspec.Struct):
-            if not annotation.__struct_config__.frozen:
-                raise UnsupportedAnnotation(f"{annotation.__name__} must be frozen (Struct, frozen=True)")
-            return self._nested(annotation)
+            return self._nested(_checked_struct(annotation))
         if dataclasses.is_dataclass(annotation):
             if not annotation.__dataclass_params__.frozen:  # type: ignore[attr-defined]
                 raise UnsupportedAnnotation(f"{annotation.__name__} must be frozen (@dataclass(frozen=True))")
+            self.nests_dataclasses = True
             return self._nested(annotation)
         raise UnsupportedAnnotation(_not_json(annotation))
 
@@ -292,10 +306,27 @@ def _checked_enum(annotation: type[enum.Enum]) -> type[enum.Enum]:
     return annotation
 
 
+def _checked_struct(annotation: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    name, config = annotation.__name__, annotation.__struct_config__
+    if not config.frozen:
+        raise UnsupportedAnnotation(f"{name} must be frozen (Struct, frozen=True)")
+    if config.omit_defaults:
+        raise UnsupportedAnnotation(f"{name} has omit_defaults=True, and defaults travel; take it away")
+    if config.forbid_unknown_fields:
+        raise UnsupportedAnnotation(
+            f"{name} has forbid_unknown_fields=True, and newer code may add fields; take it away: "
+            "who publishes cannot write unknown ones anyway"
+        )
+    return annotation
+
+
 def _constraint(metadata: Any) -> dict[str, Any]:
     if isinstance(metadata, msgspec.Meta):
         names = inspect.signature(msgspec.Meta).parameters
         given = {name: getattr(metadata, name) for name in names}
+        faults = faults_of({"type": "object", "properties": {"it": metadata.extra_json_schema or {}}})
+        if faults:
+            raise UnsupportedAnnotation(f"extra_json_schema has a fault at {faults[0]}")
         return {name: value for name, value in given.items() if value is not None}
     name = f"{type(metadata).__module__}.{type(metadata).__qualname__}"
     if name in _CONSTRAINTS:

@@ -40,7 +40,7 @@ def decode(text: bytes | str) -> Any:
     if raw.count(b"[") + raw.count(b"{") > DEPTH_LIMIT or b"\\u0000" in raw:
         return _decode_carefully(raw)
     data = _decoded(raw)
-    if len(_encode(data)) != len(raw):
+    if _encode(data) != raw:
         return _decode_carefully(raw)
     try:
         _pack(data)
@@ -63,7 +63,7 @@ def _decode_carefully(raw: bytes) -> Any:
         json.loads(raw, object_pairs_hook=_refuse_twins)
     except (ValueError, RecursionError) as error:
         raise NotStrict(str(error)) from None
-    for fault in strict_faults(data, ""):
+    for fault in strict_faults(data, "", -1):  # an envelope is one level around its payload
         raise NotStrict(str(fault))
     return data
 

@@ -19,8 +19,15 @@ from whereupon.naming import (
     location_of,
     snake_case,
 )
-from whereupon.payloads import Check, compile_annotated, compile_schema, compile_written, plain_copy
-from whereupon.schemas import ANNOTATIONS, DIALECT, faults_of, rebuilt, subschemas
+from whereupon.payloads import (
+    Check,
+    compile_annotated,
+    compile_written,
+    plain_copy,
+    strict_faults,
+    subvalidators,
+)
+from whereupon.schemas import ANNOTATIONS, DEPTH_LIMIT, DIALECT, faults_of, rebuilt, subschemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,24 +88,21 @@ def build_contract(event: type[BaseEvent], declaration: Declaration) -> Contract
     Raises `InvalidContract`; NameError where an annotation cannot be resolved yet.
     """
     context = _context(event, declaration)
-    name = declaration.name or f"{context}.{_own_name(event)}"
-    for each in (name, *declaration.aliases):
-        if not is_wire_name(each):
-            raise InvalidContract(
-                f"{each!r} cannot be the name of an event: it takes two or more lower-case words joined by "
-                f"dots, at most {NAME_LIMIT} ASCII characters",
-                where=location_of(event),
-                fix='write name="context.something_happened" behind the base class',
-            )
+    name = _name(event, declaration, context)
+    if declaration.upcast is not None and not callable(declaration.upcast):
+        raise InvalidContract(
+            f"upcast= of {event.__name__} takes a function from the old payload to today's",
+            where=location_of(event),
+        )
     fields = None if declaration.schema is not None else _fields(event, declaration)
     schema = fields.schema if fields else _linted(event, declaration.schema or {})
     try:
         check = compile_annotated(fields) if fields else compile_written(schema)
     except ValueError as error:
         raise InvalidContract(
-            f"{event.__name__} has an invalid schema: {error.args[0]}", where=location_of(event)
+            f"{event.__name__} has an unsound schema:\n  {error}", where=location_of(event)
         ) from None
-    _refuse_bad_defaults(event, schema, check)
+    _refuse_defaults(event, [*map(str, check.bad_defaults)] or _default_faults(schema))
     return Contract(
         name=name,
         aliases=declaration.aliases,
@@ -111,10 +115,32 @@ def build_contract(event: type[BaseEvent], declaration: Declaration) -> Contract
     )
 
 
+def _name(event: type[BaseEvent], declaration: Declaration, context: str | None) -> str:
+    name = f"{context}.{_own_name(event)}" if declaration.name is None else declaration.name
+    for each in (name, *declaration.aliases):
+        if not is_wire_name(each):
+            raise InvalidContract(
+                f"{each!r} cannot be the name of an event: it takes two or more lower-case words joined by "
+                f"dots, at most {NAME_LIMIT} ASCII characters",
+                where=location_of(event),
+                fix='write name="context.something_happened" behind the base class',
+            )
+    return name
+
+
 def fingerprint_of(schema: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits over the part of a schema that decides which payloads are valid."""
-    essence = rebuilt(schema, lambda node: {key: node[key] for key in node.keys() - ANNOTATIONS})
+    essence = rebuilt(schema, _essence)
     return hashlib.sha256(msgspec.json.encode(essence, order="sorted")).hexdigest()[:16]
+
+
+def _essence(node: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing about validity: annotations, and the order of what has none."""
+    kept = {key: node[key] for key in node if key not in ANNOTATIONS and not key.startswith("x-")}
+    for keyword in ("required", "enum", "type"):
+        if isinstance(kept.get(keyword), list):
+            kept[keyword] = sorted(kept[keyword], key=msgspec.json.encode)
+    return kept
 
 
 def _own_name(event: type[BaseEvent]) -> str:
@@ -148,12 +174,14 @@ def _fields(event: type[BaseEvent], declaration: Declaration) -> Fields:
             fix=f"name it {private[0].strip('_')}",
         )
     try:
-        return read_fields(event, dict(declaration.defaults))
+        fields = read_fields(event, dict(declaration.defaults))
     except UnsupportedAnnotation as problem:
         raise InvalidContract(
             f"{event.__name__} has an annotation that a contract cannot carry:\n  {problem}",
             where=location_of(event),
         ) from None
+    _refuse_defaults(event, [*map(str, strict_faults(fields.defaults, ""))])
+    return fields
 
 
 def unresolved(event: type[BaseEvent], error: NameError) -> InvalidContract:
@@ -167,7 +195,7 @@ def unresolved(event: type[BaseEvent], error: NameError) -> InvalidContract:
 
 
 def _linted(event: type[BaseEvent], schema: Mapping[str, Any]) -> dict[str, Any]:
-    faults = faults_of(schema)
+    faults = faults_of(schema) or [f"#: {fault}" for fault in strict_faults(schema, "", -2 * DEPTH_LIMIT)]
     if faults:
         raise InvalidContract(
             f"{event.__name__} has an unsound schema:\n  " + "\n  ".join(faults),
@@ -177,8 +205,7 @@ def _linted(event: type[BaseEvent], schema: Mapping[str, Any]) -> dict[str, Any]
     return own
 
 
-def _refuse_bad_defaults(event: type[BaseEvent], schema: dict[str, Any], check: Check) -> None:
-    faults = [*map(str, check.bad_defaults), *_default_faults(schema, schema, "#")]
+def _refuse_defaults(event: type[BaseEvent], faults: list[str]) -> None:
     if faults:
         raise InvalidContract(
             f"{event.__name__} has a default that its own contract refuses:\n  " + "\n  ".join(faults),
@@ -186,12 +213,19 @@ def _refuse_bad_defaults(event: type[BaseEvent], schema: dict[str, Any], check: 
         )
 
 
-def _default_faults(root: dict[str, Any], node: Any, where: str) -> Iterator[str]:
+def _default_faults(schema: dict[str, Any]) -> list[str]:
+    defaults = list(_defaults_in(schema, "#"))
+    if not defaults:
+        return []
+    parts = subvalidators(schema)
+    wrong = [where for where, default in defaults if not parts[where].is_valid(default)]
+    return [f"{where}: the default does not match" for where in wrong]
+
+
+def _defaults_in(node: Any, where: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(node, Mapping):
         return
     if "default" in node:
-        alone = {"$defs": root.get("$defs", {})} | dict(node)
-        if not compile_schema(alone).is_valid(node["default"]):
-            yield f"{where}: the default does not match"
+        yield where, node["default"]
     for pointer, child in subschemas(node):
-        yield from _default_faults(root, child, where + pointer)
+        yield from _defaults_in(child, where + pointer)

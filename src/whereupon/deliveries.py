@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 State = Literal["open", "claimed", "done", "parked"]
 
@@ -12,8 +11,7 @@ CRASHES: Final = 3
 """A delivery that was in hand at this many deaths of a process is parked."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
+class NewDelivery(NamedTuple):
     """A delivery as it is written at publish.
 
     `delay` counts from the commit, roughly: from the statement that writes it. `group` is shared by the
@@ -28,8 +26,7 @@ class NewDelivery:
     recheck: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery in the hands of one worker. Only the holder of the current token can close it.
 
     `attempts` and `crashes` are those before this claim. `refused_for` is how long the payload has been
@@ -42,21 +39,19 @@ class Claim:
     token: int
     attempts: int
     crashes: int
-    envelope: bytes
+    envelope: str
     group: str | None = None
-    recheck: bool = False
+    recheck: bool | int = False
     refused_for: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The subscriber's code has finished; `outcome` tells handled from noise."""
 
     outcome: Literal["handled", "ignored", "skipped"] = "handled"
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """The attempt failed, and there will be another after `delay`.
 
     `spends` is false when the attempt has been counted already, because it ran over its time limit.
@@ -67,16 +62,14 @@ class Retry:
     spends: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """The contract refuses the payload, and newer code may accept it: it waits and spends no attempt."""
 
     delay: timedelta
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(NamedTuple):
     """The delivery is set aside; `reason` is a stable word, `error` says more."""
 
     reason: Reason
@@ -89,17 +82,17 @@ Reason = Literal["attempts", "crashes", "subscriber", "refused", "condition", "o
 so, its contract refuses the payload, its condition keeps raising, or an operator decided."""
 
 
-@dataclass(frozen=True, slots=True)
 class Released:
     """The delivery goes back as if it had never been claimed: a worker stops, or cannot start it in time."""
+
+    __slots__ = ()
 
 
 Result = Done | Retry | Waiting | Parked | Released
 """How a claim ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """The end of one claim, to be written with a compare-and-set on its token."""
 
     claim: Claim

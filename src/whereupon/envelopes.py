@@ -19,20 +19,11 @@ if TYPE_CHECKING:
     from whereupon.events import BaseEvent
 
 _DATASCHEMA: Final = "urn:whereupon:contract:"
-_ATTRIBUTES: Final = frozenset(
-    {
-        "specversion",
-        "id",
-        "source",
-        "type",
-        "time",
-        "subject",
-        "datacontenttype",
-        "dataschema",
-        "data",
-    }
+ATTRIBUTES: Final = frozenset(
+    {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"}
     | {"correlationid", "causationid"}
 )
+"""The names in an envelope that no extension can have."""
 _TEXTS: Final = ("id", "source", "type", "time")
 
 
@@ -77,7 +68,7 @@ class Envelope:
             document["causationid"] = self.causation_id
         if self.subject is not None:
             document["subject"] = self.subject
-        return codec.encode(document | dict(self.extensions) | {"data": self.data})
+        return codec.encode(dict(self.extensions) | document | {"data": self.data})
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Envelope:
@@ -114,7 +105,7 @@ def _from_document(document: Any) -> Envelope:
         extensions={
             name: value
             for name, value in document.items()
-            if name not in _ATTRIBUTES and isinstance(value, str)
+            if name not in ATTRIBUTES and isinstance(value, str)
         },
         data=document["data"],
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import operator
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform
 
 from whereupon.annotations import REQUIRED
 from whereupon.contracts import Contract, Declaration, Upcast, build_contract, unresolved
@@ -17,6 +16,7 @@ from whereupon.errors import Fault, InvalidContract, InvalidEvent
 from whereupon.naming import location_of, suggestion
 from whereupon.payloads import Checked, Refused, plain_copy
 
+_KEYWORDS_ONLY: Final[Mapping[str, Any]] = {}
 _KEYWORDS = ("name", "aliases", "context", "abstract", "upcast", "schema")
 
 
@@ -52,13 +52,13 @@ class BaseEvent(metaclass=_EventClass):
     _inherited: ClassVar[Declaration] = Declaration(defaults={})
     _contract: ClassVar[Contract | None] = None
 
-    if TYPE_CHECKING:
-
-        @staticmethod
-        def _make(values: dict[str, Any]) -> Checked: ...
-
     _typed: Any
     _packed: bytes
+
+    @classmethod
+    def _make(cls, values: dict[str, Any]) -> Checked:
+        """Check a payload; replaced by the check itself as soon as there is a contract."""
+        return contract_of(cls).check.make(values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BaseEvent) or type(self) is not type(other):
@@ -182,8 +182,8 @@ class SchemaEvent(BaseEvent):
         )
         _declare(cls, declaration, abstract=abstract)
 
-    def __init__(self, payload: Mapping[str, Any] | None = None, /, **values: Any) -> None:
-        if payload is not None:
+    def __init__(self, payload: Mapping[str, Any] = _KEYWORDS_ONLY, /, **values: Any) -> None:
+        if payload is not _KEYWORDS_ONLY:
             values = _mapping_of(type(self), payload, values)
         try:
             self._typed, self._packed = self._make(values)
@@ -278,7 +278,7 @@ def _declare(cls: type[BaseEvent], declaration: Declaration, *, abstract: bool) 
     cls._inherited = declaration
     cls._declared = None if abstract else declaration
     cls._contract = None
-    cls._make = staticmethod(functools.partial(_make_late, cls))  # type: ignore[method-assign]
+    cls._make = BaseEvent.__dict__["_make"]  # type: ignore[method-assign]
     for name in declaration.defaults:
         setattr(cls, name, property(operator.attrgetter(f"_typed.{name}")))
     if not abstract:
@@ -292,13 +292,9 @@ def _adopt(cls: type[BaseEvent], contract: Contract) -> None:
     cls._make = staticmethod(contract.check.make)  # type: ignore[assignment, method-assign]
 
 
-def _make_late(cls: type[BaseEvent], values: dict[str, Any]) -> Checked:
-    return contract_of(cls).check.make(values)
-
-
 def _defaults(cls: type[BaseEvent]) -> dict[str, Any]:
     """Collect the fields of a class and its bases, each with its default or `REQUIRED`."""
-    inherited = dict(cls._inherited.defaults)
+    inherited = _inherited_fields(cls)
     own = {
         name: cls.__dict__.get(name, REQUIRED)
         for name, annotation in _own_annotations(cls).items()
@@ -311,6 +307,15 @@ def _defaults(cls: type[BaseEvent]) -> dict[str, Any]:
             fix=f"annotate it to give the field another default: {name}: ... = ...",
         )
     return inherited | own
+
+
+def _inherited_fields(cls: type[BaseEvent]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        if issubclass(base, BaseEvent):
+            own = _own_annotations(base)
+            fields |= {name: each for name, each in base._inherited.defaults.items() if name in own}
+    return fields
 
 
 def _own_annotations(cls: type) -> dict[str, Any]:

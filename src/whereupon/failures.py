@@ -11,6 +11,7 @@ from whereupon.naming import shorten
 
 TEXT_LIMIT: Final = 4096
 """The longest text that is kept of one exception, in characters."""
+_WINDOW = 4 * TEXT_LIMIT
 _SHORTEST = 3
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -25,7 +26,7 @@ def describe_failure(error: BaseException, payload: Mapping[str, Any] | None = N
         message = str(error)
     except Exception:  # noqa: BLE001 - __str__ is somebody else's code
         message = "(its message cannot be shown)"
-    message = redact(message[: 4 * TEXT_LIMIT], payload or {})
+    message = _shortened(message, payload or {})
     text = f"{type(error).__name__}{_place(error)}{': ' if message else ''}{message}"
     return printable(text)[:TEXT_LIMIT]
 
@@ -37,10 +38,25 @@ def printable(text: str) -> str:
 
 def redact(text: str, payload: Mapping[str, Any]) -> str:
     """Replace the values of a payload in a text, longest first; those under three characters stay."""
-    values = {value for value in _scalars(payload) if len(value) >= _SHORTEST}
-    for value in sorted(values, key=len, reverse=True):
+    for value in _secrets(payload):
         text = text.replace(value, "***")
     return text
+
+
+def _shortened(message: str, payload: Mapping[str, Any]) -> str:
+    """Redact a message, however long; a value that the cut went through is cut off with it."""
+    text = redact(message[:_WINDOW], payload)
+    if len(message) <= _WINDOW:
+        return text
+    longest = max(map(len, _secrets(payload)), default=0)
+    return text[: max(0, len(text) - longest)]
+
+
+def _secrets(payload: Mapping[str, Any]) -> list[str]:
+    """Return the values of a payload, longest first: as they are, and as Python shows them in quotes."""
+    values = set(_scalars(payload))
+    values |= {repr(value)[1:-1] for value in values}
+    return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 
 def _scalars(value: Any) -> Iterator[str]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from whereupon.deliveries import Claim, Close, Done, Parked, Released, Result, Retry, Waiting
 from whereupon.envelopes import Envelope, InvalidEnvelope, handled
@@ -28,11 +26,14 @@ if TYPE_CHECKING:
 WAIT_STEP: Final = timedelta(seconds=15)
 """How often a payload that waits for newer code is looked at again."""
 
+_HANDLED: Final = Done("handled")
+_IGNORED: Final = Done("ignored")
+_NOTHING: Final = contextlib.nullcontext()
+
 _log = logging.getLogger("whereupon.worker")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Prepared(NamedTuple):
     """A claim whose event has been rebuilt and whose condition, if it must be asked again, holds."""
 
     claim: Claim
@@ -41,12 +42,14 @@ class Prepared:
     event: BaseEvent
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """One call of a subscriber: for one event, or for all events of a group that it takes as a list."""
 
-    subscription: Subscription
-    prepared: tuple[Prepared, ...]
+    __slots__ = ("prepared", "subscription")
+
+    def __init__(self, subscription: Subscription, prepared: tuple[Prepared, ...]) -> None:
+        self.subscription = subscription
+        self.prepared = prepared
 
     @property
     def first(self) -> Prepared:
@@ -139,15 +142,27 @@ def called(store: EventStore, call: Call, connection: object | None = None) -> o
 
     `connection` is the transaction of an atomic subscriber; what is published meanwhile joins it.
     """
-    with _around(store, call, connection):
-        return call.subscription.subscriber.function(*call.arguments(connection))
+    envelope = call.first.envelope
+    tokens = handled.set(envelope), joined.set(connection)
+    try:
+        with store.around(envelope) if store.around else _NOTHING:
+            return call.subscription.subscriber.function(*call.arguments(connection))
+    finally:
+        handled.reset(tokens[0])
+        joined.reset(tokens[1])
 
 
 async def acalled(store: EventStore, call: Call) -> object:
     """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
     function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
-    with _around(store, call):
-        return await function(*call.arguments(None))
+    envelope = call.first.envelope
+    tokens = handled.set(envelope), joined.set(None)
+    try:
+        with store.around(envelope) if store.around else _NOTHING:
+            return await function(*call.arguments(None))
+    finally:
+        handled.reset(tokens[0])
+        joined.reset(tokens[1])
 
 
 def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None = None) -> list[Close]:
@@ -156,11 +171,16 @@ def handle(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None
     The closes of an atomic subscriber that succeeded are written already and are not returned. `watch` is
     given the transaction of an atomic one, so that it can be expired.
     """
-    if call.subscription.subscriber.options.atomic:
-        return _handle_atomically(store, call, watch)
-    with _outcome(call) as outcome:
-        outcome.returned = called(store, call)
-    return outcome.closes
+    try:
+        if call.subscription.subscriber.options.atomic:
+            return _handle_atomically(store, call, watch)
+        returned = called(store, call)
+    except LostClaim as error:
+        _log.warning("%s: %s", call.subscription.id, error)
+        return []
+    except BaseException as failure:  # noqa: BLE001 - a subscriber may raise anything, sys.exit() too
+        return _failures(call, failure)
+    return _successes(call, returned)
 
 
 def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], None] | None) -> list[Close]:
@@ -170,69 +190,30 @@ def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], 
     except WhereuponError as error:
         _log.error("%s could not begin: %s", call.subscription.id, error)
         return [Close(each.claim, Released()) for each in call.prepared]
-    with _outcome(call) as outcome, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.push(atomic.__exit__)
         if watch:
             watch(atomic)
-        outcome.returned = called(store, call, atomic.connection)
-        atomic.finish(outcome.succeeded())
-        outcome.is_written = True
-    return outcome.closes
+        returned = called(store, call, atomic.connection)
+        atomic.finish(_successes(call, returned))
+    return []
 
 
 async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list[Close]:
-    """Await a subscriber that is a coroutine function, within a limit, and return how its claims end."""
-    with _outcome(call) as outcome:
-        try:
-            async with limit:
-                outcome.returned = await acalled(store, call)
-        except TimeoutError:
-            if limit.expired():
-                raise TimeoutError(overrun_text(call)) from None
-            raise
-    return outcome.closes
+    """Await a subscriber that is a coroutine function, within a limit, and return how its claims end.
 
-
-class _Outcome:
-    """What came of one call: a returned value or an exception, and the closes that follow from it."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.returned: object = None
-        self.is_written = False
-        self.closes: list[Close] = []
-
-    def succeeded(self) -> list[Close]:
-        result = Done("ignored" if self.returned is IGNORED else "handled")
-        return [Close(each.claim, result) for each in self.call.prepared]
-
-    def failed(self, error: BaseException) -> list[Close]:
-        subscription = self.call.subscription
-        partly = isinstance(error, Failed) and subscription.subscriber.takes_list
-        errors = error.errors if isinstance(error, Failed) and partly else {}
-        rest = Released() if subscription.subscriber.options.atomic else Done()
-        closes: list[Close] = []
-        for each in self.call.prepared:
-            own = errors.get(each.event) if partly else error
-            result = _failed(subscription, each.claim, own, each.envelope.data) if own else rest
-            closes.append(Close(each.claim, result))
-            _report(each.claim, result)
-        return closes
-
-
-@contextmanager
-def _outcome(call: Call) -> Iterator[_Outcome]:
-    outcome = _Outcome(call)
+    Raises CancelledError only when the task that runs it is cancelled.
+    """
     try:
-        yield outcome
-    except LostClaim as error:
-        _log.warning("%s: %s", call.subscription.id, error)
-    except BaseException as failure:  # a subscriber may raise anything, sys.exit() too
+        async with limit:
+            returned = await acalled(store, call)
+    except TimeoutError as error:
+        return _failures(call, TimeoutError(overrun_text(call)) if limit.expired() else error)
+    except BaseException as failure:  # a subscriber may raise anything, CancelledError too
         if _is_cancellation(failure):
             raise
-        outcome.closes = outcome.failed(failure)
-    else:
-        outcome.closes = [] if outcome.is_written else outcome.succeeded()
+        return _failures(call, failure)
+    return _successes(call, returned)
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -243,16 +224,24 @@ def _is_cancellation(error: BaseException) -> bool:
     return task is not None and task.cancelling() > 0
 
 
-@contextmanager
-def _around(store: EventStore, call: Call, connection: object | None = None) -> Iterator[None]:
-    envelope = call.first.envelope
-    tokens = handled.set(envelope), joined.set(connection)
-    try:
-        with store.around(envelope) if store.around else nullcontext():
-            yield
-    finally:
-        handled.reset(tokens[0])
-        joined.reset(tokens[1])
+def _successes(call: Call, returned: object) -> list[Close]:
+    result = _IGNORED if returned is IGNORED else _HANDLED
+    return [Close(each.claim, result) for each in call.prepared]
+
+
+def _failures(call: Call, error: BaseException) -> list[Close]:
+    """Return how the claims of a call end that raised; `Failed` from a list tells its events apart."""
+    subscription = call.subscription
+    partly = isinstance(error, Failed) and subscription.subscriber.takes_list
+    errors = error.errors if isinstance(error, Failed) and partly else {}
+    rest: Result = Released() if subscription.subscriber.options.atomic else _HANDLED
+    closes: list[Close] = []
+    for each in call.prepared:
+        own = errors.get(each.event) if partly else error
+        result = rest if own is None else _failed(subscription, each.claim, own, each.envelope.data)
+        closes.append(Close(each.claim, result))
+        _report(each.claim, result)
+    return closes
 
 
 def _failed(

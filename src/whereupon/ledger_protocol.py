@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +24,7 @@ Fate = Literal["committed", "pending", "rolled back"]
 Finding = tuple[Literal["ok", "warning", "error"], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What one published event leaves in the ledger: its envelope and its deliveries.
 
     `event` is what was published. `text` is the envelope as JSON, encoded once for all of its deliveries.

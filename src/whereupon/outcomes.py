@@ -55,5 +55,5 @@ class Failed(Exception):
     """
 
     def __init__(self, errors: Mapping[BaseEvent, BaseException]) -> None:
-        super().__init__(f"{len(errors)} events failed")
+        super().__init__(f"{len(errors)} of the events failed")
         self.errors = dict(errors)

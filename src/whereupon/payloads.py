@@ -8,6 +8,9 @@ Python, but only below the fields where the schema leaves room for them.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import msgspec
 
 from whereupon.errors import Fault
 from whereupon.schemas import DEPTH_LIMIT, rebuilt, resolve
-from whereupon.violations import describe
+from whereupon.violations import NO_NUL, NO_NUL_IF_TEXT, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,14 +33,25 @@ SIZE_LIMIT: Final = 1024 * 1024
 INTEGERS: Final = range(-(2**63), 2**64)
 """The integers that a payload can carry: those of 64 bits."""
 
+_OPTIONS: Final[Any] = {
+    "validate_formats": True,
+    "offline": True,
+    "pattern_options": jsonschema_rs.RegexOptions(),
+}
 Checked = tuple[Any, bytes]
 """The Python values of a payload, and the payload packed."""
 
+FAULT_LIMIT: Final = 100
+"""How many things that are wrong with one payload are listed."""
+
 _pack = msgspec.msgpack.Encoder().encode
+_pack_written = msgspec.msgpack.Encoder(decimal_format="number").encode
 _unpack = msgspec.msgpack.Decoder().decode
 _LAST_RESORT: Final = (ValueError, OverflowError, RecursionError, TypeError, msgspec.MsgspecError)
 """What the compiled steps raise for values that are no JSON at all."""
-_NO_NUL: Final = {"not": {"pattern": "\\u0000"}}
+_FOREIGN: Final = (bytes, bytearray, dt.time, dt.timedelta)
+"""What msgspec would write as text of its own where the contract says nothing about it."""
+_TOO_DEEP: Final = f"is nested more than {DEPTH_LIMIT} levels deep"
 
 
 class Refused(Exception):
@@ -62,8 +76,7 @@ class Check:
     is for the one who hears of it, perhaps from newer code, and ignores them; what it is given has passed
     the codec of the wire, which knows no NUL and no NaN. Both raise `Refused`.
     The mapping passed in is theirs to change. Python values are None where the contract was written by
-    hand. `bad_defaults` lists what is wrong with
-    the defaults of the fields themselves.
+    hand. `bad_defaults` lists what is wrong with the defaults of the fields themselves.
     """
 
     make: Callable[[dict[str, Any]], Checked]
@@ -83,40 +96,102 @@ def compile_annotated(fields: Fields) -> Check:
     faults = _all_faults(fields.defaults, validator, tuple(properties))
     return Check(
         make=_annotated_check(validator, fields, loose),
-        read=_annotated_check(compile_schema(fields.schema), fields, ()),
-        bad_defaults=tuple(fault for fault in faults if fault.expected != "is required"),
+        read=_annotated_check(compile_schema(fields.schema), fields, loose),
+        bad_defaults=tuple(fault for fault in faults if not _is_missing(fault, properties)),
     )
+
+
+def _is_missing(fault: Fault, properties: dict[str, Any]) -> bool:
+    return fault.expected == "is required" and fault.location in properties
 
 
 def _annotated_check(
     validator: jsonschema_rs.Validator, fields: Fields, loose: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], Checked]:
     """Make the function that every annotated event passes through; its variables are bound here, once."""
-    is_valid, convert, to_json, pack = (
-        validator.is_valid,
-        msgspec.convert,
-        msgspec.to_builtins,
-        _pack,
-    )
-    struct, converted, dated = fields.struct, fields.converted, fields.dated
+    is_valid, convert, pack = validator.is_valid, msgspec.convert, _pack
+    struct, steps, finish = fields.struct, _steps(fields, loose), _finish(fields)
     names = struct.__struct_fields__
 
     def check(values: dict[str, Any]) -> Checked:
         try:
-            for name in converted:
-                if name in values and not (name in loose and _is_wrong(values[name])):
-                    values[name] = to_json(values[name])
+            for name, step in steps:
+                if name in values:
+                    values[name] = step(values[name])
             if not is_valid(values):
                 raise Refused(_all_faults(values, validator, names))
             typed = convert(values, struct)
-            packed = pack(to_json(typed) if dated else typed)
+            packed = pack(finish(typed) if finish else typed)
         except _LAST_RESORT as error:
-            raise Refused(_all_faults(values, validator, names) or [_fault_from(error)]) from None
+            rest = _with_json(values, fields.converted)
+            raise Refused(_all_faults(rest, validator, names) or [_fault_from(error)]) from None
         if len(packed) > SIZE_LIMIT:
             raise Refused([_too_large(packed)])
         return typed, packed
 
     return check
+
+
+def _steps(fields: Fields, loose: tuple[str, ...]) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Return what the values of some fields pass through before the schema sees them."""
+    steps: list[tuple[str, Callable[[Any], Any]]] = []
+    for name in fields.struct.__struct_fields__:
+        if name in loose:
+            steps.append((name, _converted if name in fields.converted else _own))
+        elif name in fields.converted:
+            steps.append((name, msgspec.to_builtins))
+    return steps
+
+
+def _converted(value: Any) -> Any:
+    return _own(msgspec.to_builtins(value, builtin_types=_FOREIGN))
+
+
+def _own(value: Any) -> Any:
+    """Copy a value for which the schema leaves room. Raises ValueError where it is not strict JSON."""
+    if _is_wrong(value):
+        raise ValueError
+    return _unpack(_pack(value))
+
+
+def _with_json(values: dict[str, Any], converted: tuple[str, ...]) -> dict[str, Any]:
+    return values | {name: _as_json(values[name], set()) for name in converted if name in values}
+
+
+def _as_json(value: Any, seen: set[int]) -> Any:
+    """Convert what can be converted, so that faults are told of the rest alone."""
+    try:
+        return msgspec.to_builtins(value, builtin_types=_FOREIGN)
+    except _LAST_RESORT:
+        if id(value) in seen or not isinstance(value, dict | list | tuple):
+            return value
+        seen.add(id(value))
+        if isinstance(value, dict):
+            return {key: _as_json(item, seen) for key, item in value.items()}
+        return [_as_json(item, seen) for item in value]
+
+
+def _finish(fields: Fields) -> Callable[[Any], Any] | None:
+    """Return what Python values pass through before they are packed, where they need it."""
+    if fields.nests_dataclasses:
+        return lambda typed: msgspec.to_builtins(_filled(typed))
+    return msgspec.to_builtins if fields.dated else None
+
+
+def _filled(value: Any) -> Any:
+    """Write the defaults of dataclasses into them: msgspec packs only what it finds in an instance."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            _filled(item)
+    elif isinstance(value, dict):
+        _filled(tuple(value.values()))
+    elif isinstance(value, msgspec.Struct):
+        _filled(tuple(getattr(value, name) for name in value.__struct_fields__))
+    elif dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            object.__setattr__(value, each.name, getattr(value, each.name))
+            _filled(getattr(value, each.name))
+    return value
 
 
 def compile_written(schema: Mapping[str, Any]) -> Check:
@@ -125,16 +200,17 @@ def compile_written(schema: Mapping[str, Any]) -> Check:
     Raises ValueError where it breaks the meta-schema or has a pattern that is not linear.
     """
     validator = compile_schema(rebuilt(schema, _tighten))
-    is_valid, pack = validator.is_valid, _pack
+    is_valid, pack = validator.is_valid, _pack_written
     properties: dict[str, Any] = schema.get("properties", {})
     loose = tuple(name for name, node in properties.items() if _is_loose(schema, node, ()))
     known = properties.keys()
 
     def check(values: dict[str, Any]) -> Checked:
         try:
-            if not is_valid(values) or (loose and _any_wrong(values, loose)):
-                raise Refused(_all_faults(values, validator, known))
-            if not values.keys() <= known and _any_wrong(values, values.keys() - known):
+            sound = is_valid(values) and not (loose and any(_is_wrong(values.get(name)) for name in loose))
+            if sound and not values.keys() <= known:
+                sound = not _is_wrong({name: values[name] for name in values.keys() - known}, depth=0)
+            if not sound:
                 raise Refused(_all_faults(values, validator, known))
             packed = pack(values)
         except _LAST_RESORT as error:
@@ -150,44 +226,53 @@ def _too_large(packed: bytes) -> Fault:
     return Fault("", f"is {len(packed):,} bytes, the limit is {SIZE_LIMIT:,}")
 
 
-def _any_wrong(values: dict[str, Any], names: Iterable[str]) -> bool:
-    return any(_is_wrong(values.get(name)) for name in names)
-
-
-def _is_wrong(value: Any) -> bool:
+def _is_wrong(value: Any, depth: int = 1) -> bool:
+    """Tell whether strict JSON cannot carry the value of a field."""
     if type(value) is float:
         return not math.isfinite(value)
-    return value is not None and next(strict_faults(value, ""), None) is not None
+    return value is not None and next(strict_faults(value, "", depth), None) is not None
 
 
 def _all_faults(
     values: dict[str, Any], validator: jsonschema_rs.Validator, known: Iterable[str]
 ) -> list[Fault]:
-    """Find everything that is wrong: what no JSON can carry, and what the schema refuses."""
-    faults = list(strict_faults(values, ""))
-    bad = {fault.location for fault in faults}
-    for error in validator.iter_errors(_presentable(values) if faults else values):
-        faults += [each for each in describe(error, known) if each.location not in bad]
+    """Find everything that is wrong, up to a limit: what no JSON can carry, and what the schema refuses."""
+    faults = list(itertools.islice(_found(values, validator, known), FAULT_LIMIT + 1))
+    if len(faults) > FAULT_LIMIT:
+        faults[FAULT_LIMIT:] = [Fault("", f"has more faults than these {FAULT_LIMIT}")]
     return faults
 
 
-def _presentable(value: Any, depth: int = 0) -> Any:
+def _found(
+    values: dict[str, Any], validator: jsonschema_rs.Validator, known: Iterable[str]
+) -> Iterator[Fault]:
+    bad: set[str] = set()
+    for fault in strict_faults(values, ""):
+        yield fault
+        if fault.expected is _TOO_DEEP:  # and it may contain itself
+            return
+        bad.add(fault.location)
+    for error in validator.iter_errors(_presentable(values) if bad else values):
+        yield from (each for each in describe(error, known) if each.location not in bad)
+
+
+def _presentable(value: Any) -> Any:
     """Copy a value with null in place of whatever the validator cannot look at."""
-    if isinstance(value, dict) and depth <= DEPTH_LIMIT:
+    if isinstance(value, dict):
         return {
-            key: _presentable(item, depth + 1)
+            key: _presentable(item)
             for key, item in value.items()
             if type(key) is str and not _text_problem(key)
         }
-    if isinstance(value, list | tuple) and depth <= DEPTH_LIMIT:
-        return [_presentable(item, depth + 1) for item in value]
+    if isinstance(value, list | tuple):
+        return [_presentable(item) for item in value]
     return None if _scalar_problem(value) else value
 
 
 def strict_faults(value: Any, where: str, depth: int = 0) -> Iterator[Fault]:
     """Walk a value and yield whatever strict JSON cannot carry, with its location."""
     if depth > DEPTH_LIMIT:
-        yield Fault(where, f"is nested more than {DEPTH_LIMIT} levels deep")
+        yield Fault(where, _TOO_DEEP)
     elif isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
@@ -232,8 +317,11 @@ def _text_problem(text: str) -> str:
 
 def _fault_from(error: Exception) -> Fault:
     """Translate the last resort: msgspec found what neither the schema nor the walk objects to."""
-    text, _, path = str(error).partition(" - at `")
-    location = path.removesuffix("`").removeprefix("$").removeprefix(".")
+    text, at, path = str(error).rpartition(" - at `")
+    location = path.removesuffix("`").removeprefix("$").removeprefix(".") if at else ""
+    text = text or path
+    if error.__cause__ is not None:  # its text is the application's own, and may show values
+        return Fault(location, f"is refused by its class ({type(error.__cause__).__name__})")
     return Fault(location, text[:1].lower() + text[1:])
 
 
@@ -242,22 +330,26 @@ def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Valida
 
     Raises ValueError where it breaks the meta-schema or has a pattern that is not linear.
     """
-    return jsonschema_rs.Draft202012Validator(
-        dict(schema),
-        validate_formats=True,
-        offline=True,
-        mask="value",
-        pattern_options=jsonschema_rs.RegexOptions(),
-    )
+    try:
+        return jsonschema_rs.Draft202012Validator(dict(schema), mask="value", **_OPTIONS)
+    except jsonschema_rs.ValidationError as error:
+        pointer = "".join(f"/{part}" for part in error.instance_path)
+        said = "; ".join(fault.expected for fault in describe(error, ()))
+        raise ValueError(f"#{pointer}: {said}") from None
+
+
+def subvalidators(schema: Mapping[str, Any]) -> jsonschema_rs.ValidatorMap:
+    """Compile each part of a sound schema by itself, to be found by its JSON Pointer."""
+    return jsonschema_rs.validator_map_for(dict(schema), **_OPTIONS)
 
 
 def _tighten(node: dict[str, Any]) -> dict[str, Any]:
     """Add what every string must obey, so that the compiled validator checks it on the way."""
     kinds = node.get("type", ())
-    if "string" in ((kinds,) if isinstance(kinds, str) else kinds) and "enum" not in node:
-        node = _and(node, _NO_NUL)
+    if "string" in kinds and "enum" not in node:
+        node = _and(node, NO_NUL if isinstance(kinds, str) else NO_NUL_IF_TEXT)
     if isinstance(node.get("additionalProperties"), dict):
-        node = _and(node, {"propertyNames": _NO_NUL})
+        node = _and(node, {"propertyNames": NO_NUL})
     return node
 
 
@@ -274,28 +366,35 @@ def _close(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _is_loose(root: Mapping[str, Any], node: Any, tight: tuple[str, ...]) -> bool:
+def _is_loose(
+    root: Mapping[str, Any], node: Any, vouched: tuple[str, ...], known: dict[str, bool] | None = None
+) -> bool:
     """Tell whether a subschema leaves room for what only the walk in Python would notice.
 
     That is a number (Decimal, an integer beyond 64 bits), any place without a type, and recursion, which
-    has no end. `tight` holds what the caller vouches for: types, and references that are being followed.
+    has no end. `vouched` holds the types that the caller vouches for, `known` what was found behind each
+    reference; one that is still being followed counts as loose.
     """
+    known = {} if known is None else known
     if not isinstance(node, Mapping):
         return node is not False
     if "enum" in node or "const" in node:
         return False
     if reference := node.get("$ref"):
-        return reference in tight or _is_loose(root, resolve(root, reference), (*tight, reference))
+        if reference not in known:
+            known[reference] = True
+            known[reference] = _is_loose(root, resolve(root, reference), vouched, known)
+        return known[reference]
     for keyword in ("anyOf", "oneOf"):
         if keyword in node:
-            return any(_is_loose(root, each, tight) for each in node[keyword])
+            return any(_is_loose(root, each, vouched, known) for each in node[keyword])
     kinds = node.get("type", ())
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
-    if not kinds or not kinds.isdisjoint({"number"} - set(tight)):
+    if not kinds or "patternProperties" in node or not kinds.isdisjoint({"number"} - set(vouched)):
         return True
     inner: list[Any] = []
     if "array" in kinds:
         inner += [node.get("items", True), *node.get("prefixItems", ())]
     if "object" in kinds:
         inner += [node.get("additionalProperties", True), *node.get("properties", {}).values()]
-    return any(_is_loose(root, each, tight) for each in inner)
+    return any(_is_loose(root, each, vouched, known) for each in inner)

@@ -67,7 +67,7 @@ def _contract_fault(event: type[BaseEvent]) -> WhereuponError | None:
 def _subscription_faults(subscription: Subscription) -> Iterator[WhereuponError]:
     subscriber = subscription.subscriber
     if not accepts(subscriber, subscription.event):
-        allowed = " or ".join(each.__name__ for each in subscriber.events or ())
+        allowed = " or ".join(each.__name__ for each in subscriber.events or ()) or "no event class"
         yield InvalidSubscription(
             f"{subscriber.name} takes {allowed}, and is subscribed to {subscription.event.__name__}",
             where=location(subscription),

@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
 
+from whereupon.codec import TEXT_LIMIT
 from whereupon.deliveries import NewDelivery
-from whereupon.envelopes import Envelope, seal
+from whereupon.envelopes import ATTRIBUTES, Envelope, seal
 from whereupon.errors import (
     ConditionFailed,
     Fault,
@@ -24,10 +25,11 @@ from whereupon.errors import (
     StoreConflict,
     WhereuponError,
 )
-from whereupon.events import BaseEvent, contract_of
+from whereupon.events import BaseEvent, contract_of, payload_of
 from whereupon.failures import describe_failure
 from whereupon.ledger_protocol import Ledger, Record
 from whereupon.naming import location_of
+from whereupon.payloads import strict_faults
 from whereupon.routing import Routes, build_routes
 from whereupon.subscriptions import Subscription, location
 
@@ -136,7 +138,7 @@ class EventStore:
         try:
             verdict = bool(subscription.condition(event))  # type: ignore[misc]
         except Exception as error:
-            reason = describe_failure(error)
+            reason = describe_failure(error, payload_of(event))
             if self.strict:
                 raise ConditionFailed(
                     f"the condition of {subscription.id} raised {reason}",
@@ -253,13 +255,23 @@ def _refuse_stranger(routes: Routes, event: BaseEvent) -> None:
 def _carried(carry: Carry) -> Mapping[str, str]:
     extensions = carry()
     for name, value in extensions.items():
-        if not _EXTENSION.fullmatch(name) or not isinstance(value, str):
+        if expected := _extension_fault(name, value):
             raise InvalidEvent(
                 "carry",
-                [Fault(name, "must be a text under a name of 1 to 20 lower-case letters and digits")],
+                [Fault(str(name), expected)],
                 fix="CloudEvents names its extensions like that: tenantid, locale",
             )
     return extensions
+
+
+def _extension_fault(name: object, value: object) -> str:
+    if not isinstance(name, str) or not _EXTENSION.fullmatch(name):
+        return "must have a name of 1 to 20 lower-case letters and digits"
+    if name in ATTRIBUTES - {"subject"}:
+        return "is an attribute of every envelope; carry it under another name"
+    if not isinstance(value, str):
+        return f"must be a text, not {type(value).__name__}"
+    return "".join(fault.expected for fault in strict_faults(value, name))
 
 
 def _option_faults(store: EventStore) -> Iterable[WhereuponError]:
@@ -267,21 +279,25 @@ def _option_faults(store: EventStore) -> Iterable[WhereuponError]:
         value: Any = getattr(store, name)
         if not isinstance(value, timedelta) or value < timedelta(0):
             yield InvalidSubscriber(f"{name}= of the store takes a timedelta of zero or more, not {value!r}")
-    if type(store.payload_limit) is not int or store.payload_limit < 1:
+    if type(store.payload_limit) is not int or not 1 <= store.payload_limit <= TEXT_LIMIT:
         yield InvalidSubscriber(
-            f"payload_limit= of the store takes bytes from 1, not {store.payload_limit!r}"
+            f"payload_limit= of the store takes bytes from 1 to {TEXT_LIMIT:,}, not {store.payload_limit!r}"
         )
+    for name in ("carry", "around"):
+        value = getattr(store, name)
+        if value is not None and not callable(value):
+            yield InvalidSubscriber(f"{name}= of the store takes a function, not {value!r}")
 
 
 def _deliveries(
     position: int,
     envelope: Envelope,
     plan: Plan,
-    groups: Mapping[tuple[int, Subscription], tuple[str, timedelta]],
+    groups: Mapping[tuple[int, str], tuple[str, timedelta]],
 ) -> tuple[NewDelivery, ...]:
     made: list[NewDelivery] = []
     for subscription in plan.subscriptions:
-        group, later = groups.get((position, subscription), (None, timedelta(0)))
+        group, later = groups.get((position, subscription.id), (None, timedelta(0)))
         recheck = subscription in plan.rechecked
         made.append(
             NewDelivery(envelope.id, subscription.id, subscription.delay + later, group, recheck=recheck)
@@ -289,23 +305,23 @@ def _deliveries(
     return tuple(made)
 
 
-def _groups(
-    plans: Sequence[Plan], spread: timedelta
-) -> dict[tuple[int, Subscription], tuple[str, timedelta]]:
+def _groups(plans: Sequence[Plan], spread: timedelta) -> dict[tuple[int, str], tuple[str, timedelta]]:
     """Cut the events of one publish into groups, for each subscription that wants them.
 
     Batch i of `SPREAD_GROUPS` groups starts i × `spread` later: the rule of the reference, without its
     extra second.
     """
-    positions: dict[Subscription, list[int]] = {}
+    sizes: dict[str, int] = {}
+    positions: dict[str, list[int]] = {}
     for position, plan in enumerate(plans):
         for subscription in plan.subscriptions:
             if subscription.group_size > 1:
-                positions.setdefault(subscription, []).append(position)
-    groups: dict[tuple[int, Subscription], tuple[str, timedelta]] = {}
-    for subscription, members in positions.items():
-        for rank, start in enumerate(range(0, len(members), subscription.group_size)):
+                sizes[subscription.id] = subscription.group_size
+                positions.setdefault(subscription.id, []).append(position)
+    groups: dict[tuple[int, str], tuple[str, timedelta]] = {}
+    for identity, members in positions.items():
+        for rank, start in enumerate(range(0, len(members), sizes[identity])):
             group = (uuid4().hex, rank // SPREAD_GROUPS * spread)
-            for position in members[start : start + subscription.group_size]:
-                groups[position, subscription] = group
+            for position in members[start : start + sizes[identity]]:
+                groups[position, identity] = group
     return groups

@@ -61,21 +61,25 @@ class Options:
         if type(self.max_attempts) is not int or self.max_attempts < 1:
             found.append("max_attempts= takes a number from 1")
         if not callable(self.backoff):
-            found.append("backoff= takes a function from the number of the attempt to a timedelta")
+            found.append("backoff= takes a timedelta of zero or more, or a function from the attempt to one")
         if self.timeout is not None and not _is_positive(self.timeout):
             found.append("timeout= takes a timedelta of more than zero")
         if self.concurrency is not None and (type(self.concurrency) is not int or self.concurrency < 1):
             found.append("concurrency= takes a number from 1")
         if type(self.atomic) is not bool:
             found.append("atomic= takes True or False")
-        if not all(isinstance(each, type) and issubclass(each, Exception) for each in self.park_on):
-            found.append("park_on= takes exception classes")
-        found += [
+        if not (isinstance(self.park_on, tuple) and all(map(_is_exception, self.park_on))):
+            found.append("park_on= takes a list of exception classes")
+        return found + self._faulty_names()
+
+    def _faulty_names(self) -> list[str]:
+        if not isinstance(self.aliases, tuple):
+            return ["aliases= takes a list of names"]
+        return [
             f"{each!r} cannot be a subscriber's name: it takes lower-case letters, digits and _"
             for each in (self.name, *self.aliases)
             if each is not None and not is_context(each)
         ]
-        return found
 
 
 @overload
@@ -116,7 +120,14 @@ def subscriber(function: Callable[..., Any] | None = None, /, **options: Any) ->
     """
 
     def decorate(target: _F) -> _F:
-        setattr(target, _OPTIONS, _checked(target, options))
+        checked = _checked(target, options)
+        try:
+            setattr(target, _OPTIONS, checked)
+        except AttributeError:
+            raise InvalidSubscriber(
+                f"{target!r} is not a function, so @subscriber cannot say how it works",
+                fix='write the options by name: @subscriber(queue="...")',
+            ) from None
         return target
 
     return decorate if function is None else decorate(function)
@@ -126,17 +137,14 @@ def _checked(function: Callable[..., Any], given: dict[str, Any]) -> Options:
     known = [each.name for each in fields(Options)]
     unknown = [f"{name}= is not an option{suggestion(name, known)}" for name in given if name not in known]
     given = {name: value for name, value in given.items() if name in known}
-    found = unknown
-    try:
-        if isinstance(wait := given.get("backoff"), timedelta):
-            given["backoff"] = lambda _attempt: wait
-        for name in ("park_on", "aliases"):
-            given[name] = tuple(given.get(name, ()))
-        options = Options(**given)
-        found += options.faults()
-    except TypeError as error:
-        found.append(str(error))
-        options = Options()
+    wait = given.get("backoff")
+    if isinstance(wait, timedelta) and wait >= timedelta(0):
+        given["backoff"] = lambda _attempt: wait
+    for name in ("park_on", "aliases"):
+        if isinstance(several := given.get(name, ()), Iterable) and not isinstance(several, str):
+            given[name] = tuple(several)
+    options = Options(**given)
+    found = unknown + options.faults()
     if found:
         raise InvalidSubscriber(
             f"the subscriber {getattr(function, '__name__', function)!s} cannot work like this:\n  "
@@ -144,6 +152,10 @@ def _checked(function: Callable[..., Any], given: dict[str, Any]) -> Options:
             where=location_of(function),
         )
     return options
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
 
 
 def _is_positive(value: object) -> bool:
@@ -238,6 +250,12 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
             f"an annotation of {bare.__name__} uses {error.name}, which is not there at run time",
             where=location_of(bare),
             fix="import it outside `if TYPE_CHECKING:`",
+        ) from None
+    except (TypeError, ValueError):
+        raise InvalidSubscriber(
+            f"the parameters of {function!r} cannot be read",
+            where=location_of(bare),
+            fix="pass a function that is written with def",
         ) from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not parameters or parameters[0].kind not in positional:

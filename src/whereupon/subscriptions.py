@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Concatenate, TypeVar, overload
 
-from whereupon.envelopes import Envelope
 from whereupon.errors import InvalidOverlay, InvalidSubscription, WhereuponError
 from whereupon.events import BaseEvent, contract_of, is_abstract
 from whereupon.naming import location_of, shorten, suggestion
 from whereupon.subscribers import Subscriber, subscriber_of
 
 _E = TypeVar("_E", bound=BaseEvent)
+_T = TypeVar("_T")
 Condition = Callable[[Any], object]
 
 OVERLAYS_VARIABLE = "WHEREUPON_OVERLAYS"
@@ -174,7 +174,7 @@ def _from_module(name: str) -> object:
     return module.subscriptions
 
 
-def _load(load: Callable[[], object], name: str) -> object:
+def _load(load: Callable[[], _T], name: str) -> _T:
     try:
         return load()
     except WhereuponError:
@@ -188,10 +188,7 @@ def _load(load: Callable[[], object], name: str) -> object:
 
 
 def _listed(name: str, found: object) -> list[Subscription]:
-    listed = _load(found, name) if callable(found) else found
-    if not isinstance(listed, Iterable):
-        listed = [listed]
-    subscriptions: list[Any] = list(listed)
+    subscriptions = _load(lambda: _unrolled(found), name)
     for each in subscriptions:
         if not isinstance(each, Subscription):
             raise InvalidOverlay(
@@ -202,9 +199,9 @@ def _listed(name: str, found: object) -> list[Subscription]:
     return subscriptions
 
 
-def takes_envelope(subscription: Subscription) -> bool:
-    """Tell whether the subscriber asks for the envelope."""
-    return Envelope in subscription.subscriber.takes
+def _unrolled(found: object) -> list[Any]:
+    listed = found() if callable(found) else found
+    return list(listed) if isinstance(listed, Iterable) else [listed]
 
 
 def location(subscription: Subscription) -> str:

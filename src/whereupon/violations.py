@@ -21,9 +21,12 @@ _FORMATS: Final = {
     "uuid": "a UUID",
     "email": "an e-mail address",
     "uri": "a URI",
+    "regex": "a regular expression of linear time: no lookaround, no backreference, not too large",
 }
 NO_NUL: Final = {"not": {"pattern": "\\u0000"}}
-"""What every string obeys, and every key of a map, as a schema."""
+"""What every string obeys, and every key of a map, as a schema for a place where nothing else is valid."""
+NO_NUL_IF_TEXT: Final = {"not": {"type": "string", "pattern": "\\u0000"}}
+"""The same where other types are valid too, for which a pattern by itself always holds."""
 _Say = Callable[[Any, "ValidationError"], str]
 _SENTENCES: Final[dict[str, _Say]] = {
     "type": lambda kind, error: f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}",
@@ -68,7 +71,7 @@ def _describe(error: ValidationError, known: tuple[str, ...]) -> Iterator[Fault]
                 yield Fault(f"{where}.{name}" if where else name, f"is not a field of this event{hint}")
         case Kind.AnyOf() | Kind.OneOfNotValid():
             yield from _alternatives(error, known)
-        case Kind.Not(schema=rule) if rule == NO_NUL["not"]:
+        case Kind.Not(schema=rule) if rule in (NO_NUL["not"], NO_NUL_IF_TEXT["not"]):
             pass  # our own rule: the walk over the payload says more about it
         case _:
             yield Fault(where, _sentence(error))

@@ -220,7 +220,7 @@ HOT = {
     name: sql
     for module in (claims, rescue)
     for name, sql in vars(module).items()
-    if name.startswith("_") and isinstance(sql, str) and re.search(r"\b(SELECT|UPDATE|DELETE)\b", sql)
+    if name.startswith("_") and isinstance(sql, str) and re.match(r"\s*(SELECT|UPDATE|DELETE)\b", sql)
 }
 
 

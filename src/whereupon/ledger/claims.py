@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from whereupon.deliveries import CRASHES, Claim, Close, Done, Parked, Released, Retry, Waiting
 
@@ -47,18 +46,21 @@ _CLAIM: Final = """
     UPDATE whereupon_delivery
     SET state = 'claimed', worker = :worker, token = :token, claimed_at = :now
     WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'open'
-    RETURNING id, event_id, subscription, token, attempts, crashes, group_id, recheck, refused_at
 """
-_ENVELOPES: Final = """
-    SELECT id, envelope FROM whereupon_event WHERE id IN (SELECT value FROM json_each(:ids))
+_CLAIMED: Final = """
+    SELECT delivery.id, event_id, subscription, token, attempts, crashes, coalesce(envelope, ''),
+        group_id, recheck, refused_at
+    FROM whereupon_delivery AS delivery LEFT JOIN whereupon_event AS event ON event.id = event_id
+    WHERE delivery.id IN (SELECT value FROM json_each(:ids)) AND token = :token
 """
-_OURS: Final = "WHERE id = :id AND state = 'claimed' AND token = :token"
+_MANY: Final = "WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'claimed' AND token = :token"
 _DONE: Final = f"""
     UPDATE whereupon_delivery
     SET state = 'done', outcome = :outcome, done_at = :now, worker = NULL, overrunning = 0
-    {_OURS}
+    {_MANY}
 """
-_RELEASE: Final = f"UPDATE whereupon_delivery SET state = 'open', worker = NULL {_OURS}"
+_RELEASE: Final = f"UPDATE whereupon_delivery SET state = 'open', worker = NULL {_MANY}"
+_OURS: Final = "WHERE id = :id AND state = 'claimed' AND token = :token"
 _FAIL: Final = f"""
     UPDATE whereupon_delivery
     SET state = :state, outcome = :reason, error = :error, attempts = attempts + :spent,
@@ -72,8 +74,7 @@ _OVERRUN: Final = f"""
 _HISTORY_OF: Final = f"SELECT history FROM whereupon_delivery {_OURS}"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A subscription that a worker can start.
 
     `ids` are its ids, `rank` is that of its priority, `most` is how many jobs, and `seconds` is how long one
@@ -87,17 +88,18 @@ class Wanted:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much may be claimed: so many seconds of work, but `least` jobs in any case, and `most` at all."""
+class Budget(NamedTuple):
+    """How much may be claimed: `most` jobs at all.
+
+    Of those that keep a thread so many seconds of work, but `least` of them in any case.
+    """
 
     seconds: float
     least: int
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     """One thing to start: a delivery, or the deliveries of one group."""
 
     rank: int
@@ -118,14 +120,22 @@ def claim(
     now = transaction.now()
     jobs = [job for each in wanted for job in _due(transaction, each, now, budget.most)]
     jobs.sort(key=lambda job: (job.rank, job.turn, job.due_at))
+    return _take(transaction, worker, _affordable(jobs, budget), now)
+
+
+def _affordable(jobs: Sequence[_Job], budget: Budget) -> list[tuple[int, ...]]:
     chosen: list[tuple[int, ...]] = []
-    seconds = 0.0
-    for job in jobs[: budget.most]:
-        if seconds > budget.seconds and len(chosen) >= budget.least:
-            break
-        seconds += job.seconds
+    seconds, in_threads = 0.0, 0
+    for job in jobs:
+        if job.seconds:
+            if in_threads >= budget.least and seconds >= budget.seconds:
+                continue
+            in_threads += 1
+            seconds += job.seconds
         chosen.append(job.deliveries)
-    return _take(transaction, worker, chosen, now)
+        if len(chosen) == budget.most:
+            break
+    return chosen
 
 
 def claim_suspect(
@@ -196,54 +206,49 @@ def _take(
 ) -> list[list[Claim]]:
     if not jobs:
         return []
-    ids = [delivery for job in jobs for delivery in job]
-    taken = transaction.rows(
-        _CLAIM,
-        {"worker": worker, "token": secrets.randbits(62), "now": now, "ids": json.dumps(ids)},
-    )
-    events = sorted({row[1] for row in taken})
-    envelopes = {row[0]: row[1] for row in transaction.rows(_ENVELOPES, {"ids": json.dumps(events)})}
-    claims = {row[0]: _claim(row, envelopes.get(row[1], ""), now) for row in taken}
+    ids = json.dumps([delivery for job in jobs for delivery in job])
+    token = secrets.randbits(62)
+    transaction.run(_CLAIM, {"worker": worker, "token": token, "now": now, "ids": ids})
+    rows = transaction.rows(_CLAIMED, {"token": token, "ids": ids})
+    claims = {row[0]: _claim(row, now) for row in rows}
     found = [[claims[delivery] for delivery in job if delivery in claims] for job in jobs]
     return [job for job in found if job]
 
 
-def _claim(row: Row, envelope: str, now: int) -> Claim:
-    delivery, event_id, subscription, token, attempts, crashes, group, recheck, refused_at = row
-    return Claim(
-        delivery=delivery,
-        event_id=event_id,
-        subscription=subscription,
-        token=token,
-        attempts=attempts,
-        crashes=crashes,
-        envelope=envelope.encode(),
-        group=group,
-        recheck=bool(recheck),
-        refused_for=None if refused_at is None else timedelta(milliseconds=now - refused_at),
-    )
+def _claim(row: Row, now: int) -> Claim:
+    if row[-1] is None:
+        return Claim._make(row)
+    return Claim._make((*row[:-1], timedelta(milliseconds=now - row[-1])))
 
 
 def close(transaction: Transaction, closes: Sequence[Close]) -> list[Close]:
     """Close claims and return those that were lost: their token is not the current one any more."""
     now = transaction.now()
-    by_kind: dict[type, list[Close]] = defaultdict(list)
+    done: dict[tuple[int, str], list[Close]] = defaultdict(list)
+    released: dict[int, list[Close]] = defaultdict(list)
+    lost: list[Close] = []
     for each in closes:
-        by_kind[type(each.result)].append(each)
-    lost = _run(transaction, _DONE, by_kind[Done], lambda each: {"outcome": each.result.outcome, "now": now})
-    lost += _run(transaction, _RELEASE, by_kind[Released], lambda _: {})
-    for each in [*by_kind[Retry], *by_kind[Waiting], *by_kind[Parked]]:
-        lost += _fail(transaction, each, each.result, now)
+        if isinstance(each.result, Done):
+            done[each.claim.token, each.result.outcome].append(each)
+        elif isinstance(each.result, Released):
+            released[each.claim.token].append(each)
+        else:
+            lost += _fail(transaction, each, each.result, now)
+    for (token, outcome), group in done.items():
+        lost += _close_many(transaction, _DONE, group, {"token": token, "outcome": outcome, "now": now})
+    for token, group in released.items():
+        lost += _close_many(transaction, _RELEASE, group, {"token": token})
     return lost
 
 
-def _run(transaction: Transaction, sql: str, closes: list[Close], more: Any) -> list[Close]:
-    if not closes:
+def _close_many(
+    transaction: Transaction, sql: str, group: list[Close], parameters: dict[str, Any]
+) -> list[Close]:
+    """Close the claims of one token alike, in one statement."""
+    ids = json.dumps([each.claim.delivery for each in group])
+    if transaction.run(sql, parameters | {"ids": ids}) == len(group):
         return []
-    rows = [_key(each) | more(each) for each in closes]
-    if transaction.run_many(sql, rows) == len(closes):
-        return []
-    return [each for each in closes if not _is_closed(transaction, each)]
+    return [each for each in group if not _is_closed(transaction, each)]
 
 
 def _is_closed(transaction: Transaction, close: Close) -> bool:
@@ -252,27 +257,25 @@ def _is_closed(transaction: Transaction, close: Close) -> bool:
     return bool(transaction.rows(sql, _key(close)))
 
 
-def _fail(transaction: Transaction, close: Close, result: Any, now: int) -> list[Close]:
+def _fail(transaction: Transaction, close: Close, result: Retry | Waiting | Parked, now: int) -> list[Close]:
     """Write a failure, which stays on the delivery whether it is tried again or set aside."""
     key = _key(close)
     found = transaction.rows(_HISTORY_OF, key)
     if not found:
         return [close]
-    parked = isinstance(result, Parked)
     waited = _milliseconds(close.claim.refused_for or timedelta(0))
-    transaction.run(
-        _FAIL,
-        key
-        | {
-            "state": "parked" if parked else "open",
-            "reason": result.reason if parked else None,
-            "error": result.error,
-            "spent": int(not isinstance(result, Waiting) and result.spends),
-            "due_at": now if parked else now + _milliseconds(result.delay),
-            "refused_at": now - waited if isinstance(result, Waiting) else None,
-            "history": with_failure(found[0][0], now, close.claim.attempts + 1, result.error),
-        },
-    )
+    ending: dict[str, Any]
+    match result:
+        case Parked():
+            ending = {"state": "parked", "reason": result.reason, "due_at": now, "refused_at": None}
+        case Waiting():
+            ending = {"due_at": now + _milliseconds(result.delay), "refused_at": now - waited}
+        case Retry():
+            ending = {"due_at": now + _milliseconds(result.delay), "refused_at": None}
+    spent = not isinstance(result, Waiting) and result.spends
+    history = with_failure(found[0][0], now, close.claim.attempts + 1, result.error)
+    failed = {"state": "open", "reason": None, "error": result.error, "spent": int(spent), "history": history}
+    transaction.run(_FAIL, key | failed | ending)
     return []
 
 

@@ -137,7 +137,7 @@ def claim_of(subscription: str, envelope: Envelope, *, recheck: bool = False) ->
         token=0,
         attempts=0,
         crashes=0,
-        envelope=envelope.to_json(),
+        envelope=envelope.to_json().decode(),
         recheck=recheck,
     )
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from whereupon.deliveries import Claim, Close, Done, Released
 from whereupon.handling import Call, ahandle, handle, overrun
@@ -43,8 +43,7 @@ class Job:
         return [each.claim for call in self.calls for each in call.prepared]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A call that has ended: its closes, and how many seconds it took."""
 
     call: Call
@@ -52,8 +51,7 @@ class Finished:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """How busy an executor is: places held by long jobs, by subscription, and threads that are idle."""
 
     held: Counter[Subscription]
@@ -185,6 +183,10 @@ class Executor:
             with self._lock:
                 self._running.discard(job)
             self._start_task(lane)
+
+    def is_busy(self) -> bool:
+        """Tell whether anything waits, runs, or has ended and was not reported yet."""
+        return bool(self._running or self._finished or any(self._waiting.values()))
 
     def finished(self) -> list[Finished]:
         """Return the calls that have ended since the last time."""

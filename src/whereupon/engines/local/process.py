@@ -27,6 +27,7 @@ from whereupon.handling import overrun, overrun_text, prepare
 from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from whereupon.ledger_protocol import Transaction
@@ -37,7 +38,11 @@ HANDED_BACK: Final = 75
 BROKEN: Final = 70
 """The exit status of a process whose main loop failed, which no handler can bring about."""
 POLL: Final = 0.002
-"""How often an idle worker looks whether the file has changed, in seconds."""
+"""How often a worker looks whether the file has changed, in seconds; it costs a few microseconds."""
+IDLE_POLL: Final = 0.01
+"""How often it looks when it has claimed nothing for a second."""
+_ACTIVE: Final = 1.0
+_FULL: Final = 0.02  # seconds until it looks again at what is due and could not be started
 _UNSTARTED: Final = 1.0  # seconds after which claims that could not be started are given back
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
 _ORPHAN_GRACE: Final = 3.0  # seconds, below the lease, that a process without its supervisor goes on
@@ -73,11 +78,11 @@ class LocalProcess:
             for each in store.routes
             if not settings.queues or each.subscriber.options.queue in settings.queues
         ]
+        self._ids = [identity for each in self._subscriptions for identity in each.ids]
         self._wake = threading.Event()
         threads = 1 if settings.alone else settings.threads
-        self._executor = Executor(
-            store, threads, 1 if settings.alone else settings.coroutines, self._wake.set
-        )
+        coroutines = 1 if settings.alone else settings.coroutines
+        self._executor = Executor(store, threads, coroutines, self._rouse)
         self._pace = Pace(self._subscriptions, self._executor, threads)
         self._connection = store.ledger.connect(_LOCK_PATIENCE)
         self._closes: list[Close] = []
@@ -86,6 +91,7 @@ class LocalProcess:
         self._retiring = False
         self._suspect: Claim | None = None
         self._next_due = 0.0
+        self._active_until = 0.0
 
     def run(self) -> int:
         """Work until told to stop or the supervisor is gone; return the exit status."""
@@ -116,6 +122,11 @@ class LocalProcess:
                 self._parent.recv(64)
                 return
 
+    def _rouse(self) -> None:
+        """Wake the main loop; asking first is cheaper than setting what is set."""
+        if not self._wake.is_set():
+            self._wake.set()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._signals += 1
         self._wake.set()
@@ -141,16 +152,27 @@ class LocalProcess:
     def _turn(self) -> bool:
         """Do what there is to do, or wait a moment; tell whether an `alone` process has more to do."""
         self._wake.clear()
-        self._collect(self._executor.finished())
-        self._watch_limits()
-        self._withdraw(_UNSTARTED)
+        if self._executor.is_busy():
+            self._collect(self._executor.finished())
+            self._watch_limits()
+            self._withdraw(_UNSTARTED)
         if self._closes or self._overruns or self._may_claim():
             self._exchange()
             return True
-        self._wake.wait(POLL)
+        self._wait()
         return not self._settings.alone or self._suspect is not None
 
+    def _wait(self) -> None:
+        """Sleep until a handler has ended, or until it is time to look at the file again."""
+        if self._executor.is_busy():
+            self._wake.wait(POLL)
+        else:
+            time.sleep(POLL if time.monotonic() < self._active_until else IDLE_POLL)
+
     def _collect(self, finished: list[Finished]) -> None:
+        if not finished:
+            return
+        self._next_due = 0.0  # there is room again
         self._pace.ended(finished)
         for each in finished:
             self._closes += each.closes
@@ -167,23 +189,25 @@ class LocalProcess:
         if not self._connection.changed() and now < self._next_due:
             return False
         wanted, budget = self._pace.demand()
-        if not wanted or not budget.most:
+        if not budget.most:
             return False
         try:
             with self._connection.reading() as transaction:
-                due = self._due_from(transaction)
+                self._next_due = self._due_from(transaction, wanted)
         except WhereuponError:
             return True  # _exchange meets the same trouble, and reports it
-        self._next_due = due
-        return due <= now
+        return self._next_due <= now
 
-    def _due_from(self, transaction: Transaction) -> float:
-        ids = [identity for each in self._subscriptions for identity in each.ids]
-        moment = None if self._settings.alone else claims.next_due(transaction, ids)
-        suspect = claims.next_suspect(transaction, ids, alone=self._settings.alone)
-        if self._suspect is None and suspect is not None:
-            moment = min(suspect, moment or suspect)
-        return time.time() + 1.0 if moment is None else moment / 1000
+    def _due_from(self, transaction: Transaction, wanted: Sequence[claims.Wanted]) -> float:
+        """Return when the next delivery is due that could be started; a second from now at the latest."""
+        moments = [time.time() + 1.0]
+        if not self._settings.alone:
+            due = claims.next_due(transaction, [identity for each in wanted for identity in each.ids])
+            moments += [] if due is None else [due / 1000]
+        if self._suspect is None:
+            due = claims.next_suspect(transaction, self._ids, alone=self._settings.alone)
+            moments += [] if due is None else [due / 1000]
+        return min(moments)
 
     def _exchange(self) -> None:
         """Close what has finished and claim what can be started, in one transaction."""
@@ -220,16 +244,17 @@ class LocalProcess:
         if not self._settings.alone:
             jobs = claims.claim(transaction, worker, *self._pace.demand())
         if self._suspect is None:
-            ids = [identity for each in self._subscriptions for identity in each.ids]
-            suspect = claims.claim_suspect(transaction, worker, ids, alone=self._settings.alone)
+            suspect = claims.claim_suspect(transaction, worker, self._ids, alone=self._settings.alone)
             if suspect:
                 self._suspect = suspect[0]
                 jobs.append(suspect)
-        if not jobs:
-            self._next_due = self._due_from(transaction)
+        # nothing that is due can be started now: look again soon, or when a handler has ended
+        self._next_due = 0.0 if jobs else time.time() + _FULL
         return jobs
 
     def _start(self, jobs: list[list[Claim]]) -> None:
+        if jobs:
+            self._active_until = time.monotonic() + _ACTIVE
         for claimed in jobs:
             calls, closes = prepare(self._store, claimed)
             self._closes += closes

@@ -1,0 +1,32 @@
+"""The rows of the table, in the order in which they run; the control goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.lines import Line
+from bench.rows import (
+    construct,
+    control,
+    drain,
+    importing,
+    latency,
+    planning,
+    publishing,
+    rebuilding,
+    waiting,
+)
+from bench.scale import Scale
+
+ROWS: dict[str, Callable[[Scale], list[Line]]] = {
+    "control": control.measure,
+    "construct": construct.measure,
+    "rebuild": rebuilding.measure,
+    "plan": planning.measure,
+    "import": importing.measure,
+    "publish": publishing.measure,
+    "latency": latency.measure,
+    "drain": drain.measure,
+    "waiting": waiting.measure,
+}
+"""What `--only` takes, and the function that measures it."""

@@ -1,0 +1,106 @@
+"""The bench runs: tiny rounds give a table and well-formed JSON. No figure is judged here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEEDS = {"construct": "jsonschema", "rebuild": "jsonschema", "plan": "django", "drain": "huey"}
+
+
+def run_bench(path, names):
+    only = [word for name in names for word in ("--only", name)]
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--rounds", "1", "--json", str(path), *only],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def leftovers(folder):
+    """Processes that know the folder, as every worker does by its environment, and files in it."""
+    needle = str(folder).encode()
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if needle in (process / "environ").read_bytes():
+                pids.append(process.name)
+        except OSError:
+            continue
+    return pids, [each.name for each in folder.iterdir()]
+
+
+def test_one_round_of_the_rows_without_processes(tmp_path):
+    names = ["control", "publish", "import"]
+    finished = run_bench(tmp_path / "out.json", names)
+    assert finished.returncode == 0, finished.stderr
+    document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert document["failed"] == []
+    assert document["run"]["rounds"] == 1
+    for line in document["lines"]:
+        assert line["ours"] > 0
+        assert (line["theirs"] is None) == (line["ratio"] is None)
+        assert set(line["reached"]) == {"at_least", "aim"}
+        assert line["name"].strip() in finished.stdout
+
+
+@pytest.mark.parametrize("name", ["construct", "rebuild", "plan"])
+def test_a_row_against_a_peer(tmp_path, name):
+    pytest.importorskip(NEEDS[name])
+    finished = run_bench(tmp_path / "out.json", [name])
+    assert finished.returncode == 0, finished.stderr
+    assert all(line["ratio"] > 0 for line in json.loads((tmp_path / "out.json").read_text())["lines"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["latency", "drain", "waiting"])
+def test_a_row_with_worker_processes(tmp_path, name):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    finished = run_bench(tmp_path / "out.json", [name])
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["lines"]
+
+
+def test_a_row_that_fails_is_reported_and_the_others_run(tmp_path):
+    code = (
+        "import sys, bench.rows as rows; from bench.__main__ import main\n"
+        "rows.ROWS['plan'] = lambda scale: 1 / 0\n"
+        "sys.exit(main(['--quick', '--only', 'plan', '--only', 'control', '--json', sys.argv[1]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "o")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "ZeroDivisionError" in finished.stderr
+    assert "could not be measured: plan" in finished.stdout
+    document = json.loads((tmp_path / "o").read_text())
+    assert document["failed"] == ["plan"]
+    assert len(document["lines"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "--only", "latency"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while len(leftovers(temporary)[0]) < 3:  # itself, the worker, and the worker's child
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(timeout=20) in (130, 128 + signal.SIGTERM)
+    assert leftovers(temporary) == ([], [])
