@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, NewType, Optional
+from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Optional, TypeVar
 from uuid import UUID
 
 import annotated_types
@@ -225,6 +225,8 @@ def test_constraints_of_meta_and_annotated_types_are_honoured(annotation, schema
         (int | bytes, "x: bytes is not a type that JSON can carry"),
         (dict[str, set[int]], "x: set is not a type that JSON can carry"),
         (Event, "x: Event is not a type that JSON can carry"),
+        (TypeVar("T"), "x: ~T is not a type that JSON can carry"),
+        (Final[int], "x: typing.Final is not a type that JSON can carry"),
         (dict[int, str], "x: the keys of a JSON object are str"),
         (dict, "x: say what it maps: dict[str, int]"),
         (Mapping, "x: say what it maps: Mapping[str, int]"),
@@ -244,6 +246,10 @@ def test_constraints_of_meta_and_annotated_types_are_honoured(annotation, schema
         (
             Annotated[int, Meta(extra_json_schema={"minimun": 1})],
             "x: extra_json_schema has a fault at #/properties/it: 'minimun' is not a keyword",
+        ),
+        (
+            Annotated[str, Meta(extra_json_schema={"$ref": "https://example.org/x"})],
+            "x: extra_json_schema has a fault at #/properties/it: only local references",
         ),
     ],
 )
@@ -316,6 +322,15 @@ def test_a_default_that_is_no_json_is_a_fault_that_says_to_write_the_value(defau
         InvalidContract, match=r"x: its default is of type \w+, which JSON cannot carry; write the"
     ):
         declare(list[int], x=default)
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "(a{1000}){1000}"])
+def test_a_pattern_that_does_not_run_in_linear_time_is_a_fault(pattern):
+    """B25."""
+    with pytest.raises(
+        InvalidContract, match="Made has an unsound schema:\n  #/properties/x/pattern: must be a reg"
+    ):
+        declare(Annotated[str, Meta(pattern=pattern)])
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is of Python 3.12")

@@ -333,6 +333,27 @@ def test_a_wrong_default_of_a_nested_class_is_a_fault_too():
         declare({}, wrong)
 
 
+def test_the_defaults_of_a_contract_are_what_an_event_holds_and_a_copy_of_the_callers_own():
+    class Made(Event, name="shop.made"):
+        number: int
+        ref: str | None = None
+        color: Color = "red"
+        ids: tuple[int, ...] = [1]
+        lines: list[Line] = [Line("a")]  # noqa: RUF012
+
+    event = Made(number=1)
+    defaults = contract_of(Made).defaults()
+    assert defaults == {"ref": None, "color": Color.RED, "ids": (1,), "lines": [Line("a")]}
+    assert {name: getattr(event, name) for name in defaults} == defaults
+    defaults["lines"].clear()
+    assert contract_of(Made).defaults()["lines"] == [Line("a")]
+
+
+def test_a_hand_written_contract_has_no_defaults_of_fields():
+    made = type(SchemaEvent)("Made", (SchemaEvent,), {"__module__": __name__}, name="shop.made", schema=BASE)
+    assert contract_of(made).defaults() == {}
+
+
 @pytest.mark.parametrize("upcast", [3, "function", []])
 def test_upcast_takes_a_function(upcast):
     with pytest.raises(

@@ -1,7 +1,9 @@
 """Envelopes: CloudEvents 1.0 on the way out and on the way in, ids, causes and ambient context."""
 
 import dataclasses
+import functools
 import json
+import operator
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -205,6 +207,12 @@ def test_an_id_is_a_uuid_of_version_seven_that_begins_with_the_time(milliseconds
     assert identity.version == 7
     assert identity.variant == "specified in RFC 4122"
     assert identity.int >> 80 == milliseconds
+
+
+def test_all_bits_of_an_id_but_time_version_and_variant_are_random():
+    ids = [UUID(new_id(1_000_000)).int for _ in range(300)]
+    varies = functools.reduce(operator.or_, (each ^ ids[0] for each in ids))
+    assert varies == (1 << 80) - 1 - (0xF << 76) - (0b11 << 62)
 
 
 def test_ids_of_one_moment_differ_and_later_ones_sort_behind():

@@ -76,6 +76,10 @@ def test_values_of_the_payload_are_replaced_and_those_under_three_characters_sta
     assert describe_failure(ValueError(message), PAYLOAD) == f"ValueError: {kept}"
 
 
+def test_a_value_of_three_characters_is_replaced():
+    assert redact("abc abd", {"a": "abc"}) == "*** abd"
+
+
 def test_the_longest_value_is_replaced_first():
     assert redact("blue-whale blue", {"a": "blue", "b": "blue-whale"}) == "*** ***"
 

@@ -15,6 +15,7 @@ from whereupon.naming import (
     is_wire_name,
     location_of,
     shorten,
+    shown,
     snake_case,
     suggestion,
 )
@@ -195,3 +196,20 @@ def test_a_suggestion_is_the_nearest_known_word_or_nothing():
     assert suggestion("requird", ["required", "title"]) == "; did you mean 'required'?"
     assert suggestion("zzz", ["required", "title"]) == ""
     assert suggestion("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        (None, "None"),
+        ("text", "'text'"),
+        (3, "3"),
+        (Written, "Written"),
+        (written, "written"),
+        (Written(), "an instance of Written"),
+        (["secret"], "an instance of list"),
+        (functools.partial(written, "secret"), "an instance of partial"),
+    ],
+)
+def test_a_wrong_thing_is_named_without_what_it_holds(thing, name):
+    assert shown(thing) == name

@@ -31,7 +31,7 @@ def test_a_retry_takes_a_timedelta_of_zero_or_more(delay):
 
 
 def test_parking_carries_its_reason():
-    assert Park("no such order").reason == "no such order"
+    assert Park("no such order").reason == str(Park("no such order")) == "no such order"
 
 
 def test_a_partial_failure_carries_the_error_of_each_event_and_shows_no_payload():

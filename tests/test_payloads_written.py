@@ -80,21 +80,42 @@ class Tight(
     pass
 
 
+TEXT = {"type": "string"}
 leaves = st.sampled_from(
-    [INTEGER, {"type": "string"}, {"type": "number"}, {}, True, {"enum": [1, "a", None]}]
+    [
+        *(INTEGER, TEXT, {"type": "number"}, {}, True, False, {"enum": [1, "a", None]}, {"const": "a"}),
+        {"type": ["string", "null"]},
+        {"type": ["integer", "string"], "maxLength": 1},
+        {**TEXT, "not": {"const": "a"}},
+        {**TEXT, "not": {"const": "a"}, "allOf": [{"minLength": 2}]},
+        {"type": "object", "additionalProperties": INTEGER, "propertyNames": {"const": "a"}},
+        {"$ref": "#/$defs/tree"},
+    ]
 )
 nodes = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.builds(lambda items: {"type": "array", "items": items}, inner),
-        st.builds(lambda more: {"type": "object", "additionalProperties": more}, inner),
+        st.builds(lambda a: {"type": "array", "items": a}, inner),
+        st.builds(lambda a, b: {"type": "array", "prefixItems": [a], "items": b}, inner, inner),
+        st.builds(lambda a: {"type": ["array", "string"], "contains": a}, inner),
+        st.builds(lambda a: {"type": "object", "additionalProperties": a}, inner),
         st.builds(lambda a, b: {"type": "object", "properties": {"a": a, "b": b}}, inner, inner),
-        st.builds(lambda a, b: {"anyOf": [a, b]}, inner, inner),
-        st.builds(lambda a: {"not": a}, inner),
         st.builds(lambda a: {"type": "object", "patternProperties": {"^": a}}, inner),
+        st.builds(lambda a, b: {"anyOf": [a, b]}, inner, inner),
+        st.builds(lambda a, b: {"oneOf": [a, b]}, inner, inner),
+        st.builds(lambda a, b: {"allOf": [a, b]}, inner, inner),
+        st.builds(lambda a, b: {"if": a, "then": b}, inner, inner),
+        st.builds(lambda a: {"not": a}, inner),
     ),
     max_leaves=6,
 )
+TREE = {"type": "object", "additionalProperties": {"anyOf": [TEXT, {"$ref": "#/$defs/tree"}]}}
+
+
+def schema_of(node):
+    return {"type": "object", "properties": {"x": node}, "$defs": {"tree": TREE}}
+
+
 dirty = st.recursive(
     st.sampled_from(
         [1, "a", None, 1.5, math.nan, math.inf, "\0", "\ud800", 2**64, b"", {1}, {1: 1}, {"\0": 1}]
@@ -108,7 +129,7 @@ dirty = st.recursive(
 
 @given(nodes, dirty)
 def test_whatever_a_schema_accepts_survives_the_wire(node, value):
-    made = declare({"type": "object", "properties": {"x": node}})
+    made = declare(schema_of(node))
     try:
         event = made(x=value)
     except InvalidEvent:
@@ -129,7 +150,7 @@ clean = st.recursive(
 
 @given(nodes, clean)
 def test_about_strict_json_a_schema_decides_as_any_validator_would(node, value):
-    schema = {"type": "object", "properties": {"x": node}}
+    schema = schema_of(node)
     made = declare(schema)
     if jsonschema_rs.is_valid(schema, {"x": value}):
         assert payload_of(made(x=value)) == {"x": value}

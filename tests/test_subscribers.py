@@ -113,42 +113,40 @@ def test_twenty_five_attempts_take_about_three_weeks():
     assert timedelta(days=18) < sum(map(fourth_power, range(1, 25)), timedelta()) < timedelta(days=23)
 
 
+BACKOFF = "backoff= takes a timedelta of zero or more, or a function from the attempt to one"
+FAULTS = {
+    "queue= takes a name": ("queue", ["", " ", None, 3]),
+    "priority= takes one of high, normal, low, not 'urgent'": ("priority", ["urgent"]),
+    "priority= takes one of high, normal, low, not None": ("priority", [None]),
+    "max_attempts= takes a number from 1": ("max_attempts", [0, -1, 1.0, True, "3", None]),
+    BACKOFF: ("backoff", [3, None, timedelta(seconds=-1)]),
+    "timeout= takes a timedelta of more than zero": ("timeout", [5, timedelta(0), timedelta(-1), "1s"]),
+    "concurrency= takes a number from 1": ("concurrency", [0, -1, 1.5, True]),
+    "atomic= takes True or False": ("atomic", [1, None, "yes"]),
+    "park_on= takes a list of exception classes": (
+        "park_on",
+        [KeyError, [3], [BaseException], [KeyError()], "KeyError", 3, None],
+    ),
+    "aliases= takes a list of names": ("aliases", ["old", 3, None]),
+    "'Old' cannot be a subscriber's name: it takes lower-case letters, digits and _": ("name", ["Old"]),
+    "3 cannot be a subscriber's name: it takes lower-case letters, digits and _": ("aliases", [["fine", 3]]),
+    "queu= is not an option; did you mean 'queue'?": ("queu", ["ci"]),
+    "max_retries= is not an option; did you mean 'max_attempts'?": ("max_retries", [3]),
+    "delay= is not an option": ("delay", [timedelta(1)]),
+    "when= is not an option": ("when", [bool]),
+}
+
+
 @pytest.mark.parametrize(
-    ("options", "fault"),
-    [
-        *(({"queue": value}, "queue= takes a name") for value in ("", " ", None, 3)),
-        ({"priority": "urgent"}, "priority= takes one of high, normal, low, not 'urgent'"),
-        ({"priority": None}, "priority= takes one of high, normal, low, not None"),
-        *(({"max_attempts": value}, "max_attempts= takes a number from 1") for value in (0, -1, 1.0, True, "3", None)),
-        *(
-            ({"backoff": value}, "backoff= takes a timedelta of zero or more, or a function from the attempt to one")
-            for value in (3, None, timedelta(seconds=-1))
-        ),
-        *(({"timeout": value}, "timeout= takes a timedelta of more than zero") for value in (5, timedelta(0), "1s")),
-        *(({"concurrency": value}, "concurrency= takes a number from 1") for value in (0, -1, 1.5, True)),
-        *(({"atomic": value}, "atomic= takes True or False") for value in (1, None, "yes")),
-        *(
-            ({"park_on": value}, "park_on= takes a list of exception classes")
-            for value in (KeyError, [3], [BaseException], [KeyError()], "KeyError", 3, None)
-        ),
-        ({"aliases": "old"}, "aliases= takes a list of names"),
-        ({"aliases": 3}, "aliases= takes a list of names"),
-        *(
-            (options, "'Old' cannot be a subscriber's name: it takes lower-case letters, digits and _")
-            for options in ({"name": "Old"}, {"aliases": ["fine", "Old"]})
-        ),
-        ({"queu": "ci"}, "queu= is not an option; did you mean 'queue'?"),
-        ({"max_retries": 3}, "max_retries= is not an option"),
-        ({"delay": timedelta(1)}, "delay= is not an option"),
-        ({"when": bool}, "when= is not an option"),
-    ],
-)  # fmt: skip
-def test_an_option_out_of_range_is_refused_with_what_it_takes(options, fault):
+    ("option", "value", "fault"),
+    [(option, value, fault) for fault, (option, values) in FAULTS.items() for value in values],
+)
+def test_an_option_out_of_range_is_refused_with_what_it_takes(option, value, fault):
     """B38."""
 
     def handle(event: Created): ...
 
-    error = refusal(lambda: subscriber(**options)(handle))
+    error = refusal(lambda: subscriber(**{option: value})(handle))
     assert error.problem == f"the subscriber handle cannot work like this:\n  {fault}"
     assert "test_subscribers.py:" in error.where
 
@@ -192,17 +190,27 @@ def test_a_function_whose_context_cannot_be_told_is_refused(module):
     assert error.fix == "move it into a package, for example shop/orders/subscribers.py"
 
 
-@pytest.mark.parametrize("thing", [None, 3, "handle", Created, Created(), int, object()])
-def test_only_a_function_is_a_subscriber(thing):
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        (None, "None"),
+        (3, "3"),
+        ("handle", "'handle'"),
+        (Created, "Created"),
+        (Created(number=4711), "an instance of Created"),
+        (object(), "an instance of object"),
+    ],
+)
+def test_only_a_function_is_a_subscriber(thing, name):
     """B33, conformance 32."""
     error = refusal(lambda: subscriber_of(thing))
-    assert error.problem == f"{thing!r} is not a subscriber"
+    assert error.problem == f"{name} is not a subscriber"
     assert error.fix == "pass a function whose first parameter is the event"
 
 
 def test_a_function_without_a_stable_name_is_refused():
     error = refusal(lambda: subscriber_of(lambda event: None))
-    assert error.problem == "'<lambda>' cannot be the stable name of a subscriber"
+    assert error.problem == "<lambda> cannot be the stable name of a subscriber"
     assert error.fix == 'write @subscriber(name="...") with lower-case letters, digits and _'
     assert subscriber_of(subscriber(name="named")(lambda event: None)).name == "named"
 
@@ -283,17 +291,34 @@ def test_an_annotation_that_is_no_event_allows_none():
     assert not accepts(subscriber_of(handle), Created)
 
 
-def test_a_coroutine_function_is_async_and_a_wrapped_one_too():
-    def wrap(function):
-        @functools.wraps(function)
-        def wrapper(event):
-            return function(event)
+def wrapped(function):
+    @functools.wraps(function)
+    def wrapper(event):
+        return function(event)
 
-        return wrapper
+    return wrapper
 
-    assert subscriber_of(handles_later).is_async
-    assert subscriber_of(wrap(handles_later)).is_async
-    assert not subscriber_of(wrap(handles_one)).is_async
+
+def wrapped_in_a_coroutine(function):
+    @functools.wraps(function)
+    async def wrapper(event):
+        return function(event)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("function", "is_async"),
+    [
+        (handles_one, False),
+        (handles_later, True),
+        (wrapped(handles_one), False),
+        (wrapped(handles_later), True),
+        (wrapped_in_a_coroutine(handles_one), True),
+    ],
+)
+def test_a_subscriber_is_async_when_calling_it_gives_a_coroutine(function, is_async):
+    assert subscriber_of(function).is_async is is_async
 
 
 def test_a_wrapped_function_keeps_name_options_and_annotations():

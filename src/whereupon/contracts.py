@@ -70,6 +70,7 @@ class Contract:
     upcast: Upcast | None = field(repr=False)
     check: Check = field(repr=False)
     _schema: bytes = field(repr=False)
+    _struct: type[msgspec.Struct] | None = field(repr=False)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -80,6 +81,18 @@ class Contract:
     def names(self) -> tuple[str, ...]:
         """The name of today, then the old ones."""
         return (self.name, *self.aliases)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what the optional fields of an annotated event hold when they are left out.
+
+        They are Python values of the caller's own.
+        """
+        fields = msgspec.structs.fields(self._struct) if self._struct else ()
+        return {
+            each.name: each.default if each.default_factory is msgspec.NODEFAULT else each.default_factory()
+            for each in fields
+            if not each.required
+        }
 
 
 def build_contract(event: type[BaseEvent], declaration: Declaration) -> Contract:
@@ -112,6 +125,7 @@ def build_contract(event: type[BaseEvent], declaration: Declaration) -> Contract
         upcast=declaration.upcast,
         check=check,
         _schema=msgspec.msgpack.encode({"$schema": DIALECT} | schema),
+        _struct=fields.struct if fields else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import operator
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transfor
 from whereupon.annotations import REQUIRED
 from whereupon.contracts import Contract, Declaration, Upcast, build_contract, unresolved
 from whereupon.errors import Fault, InvalidContract, InvalidEvent
-from whereupon.naming import location_of, suggestion
+from whereupon.naming import location_of, shown, suggestion
 from whereupon.payloads import Checked, Refused, plain_copy
 
 _KEYWORDS_ONLY: Final[Mapping[str, Any]] = {}
@@ -217,7 +218,9 @@ def contract_of(event: type[BaseEvent]) -> Contract:
     Raises `InvalidContract` for an abstract class and for one whose annotations cannot be resolved.
     """
     if not (isinstance(event, type) and issubclass(event, BaseEvent)):
-        raise InvalidContract(f"{event!r} is not an event class", fix="pass a subclass of whereupon.Event")
+        raise InvalidContract(
+            f"{shown(event)} is not an event class", fix="pass a subclass of whereupon.Event"
+        )
     if event._contract is None:
         if event._declared is None:
             raise InvalidContract(
@@ -246,12 +249,6 @@ def rebuild(contract: Contract, payload: dict[str, Any]) -> BaseEvent:
     return event
 
 
-def defaults_of(event: type[BaseEvent]) -> dict[str, Any]:
-    """Return the defaults of the optional fields of an annotated event, as Python values."""
-    declared = event._inherited.defaults
-    return {name: default for name, default in declared.items() if default is not REQUIRED}
-
-
 def is_abstract(event: type[BaseEvent]) -> bool:
     """Tell whether a class is a base of events and not an event itself."""
     return event._declared is None
@@ -262,7 +259,13 @@ def _restore(cls: type[BaseEvent], payload: dict[str, Any]) -> BaseEvent:
 
 
 def _invalid(cls: type[BaseEvent], faults: list[Fault]) -> InvalidEvent:
-    return InvalidEvent(contract_of(cls).name, faults, where=location_of(cls))
+    return InvalidEvent(contract_of(cls).name, faults, where=_place(cls))
+
+
+@functools.lru_cache(maxsize=1024)
+def _place(cls: type[BaseEvent]) -> str:
+    """Remember where a class is written: to find it, the whole file is read."""
+    return location_of(cls)
 
 
 def _mapping_of(cls: type[BaseEvent], payload: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:

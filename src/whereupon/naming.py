@@ -68,6 +68,13 @@ def location_of(thing: type | Callable[..., object]) -> str:
     return f"{shorten(path or '')}:{line}"
 
 
+def shown(thing: object) -> str:
+    """Name a thing that is the wrong one, without showing what it holds: it may be an event."""
+    if thing is None or isinstance(thing, str | int | float):
+        return repr(thing)
+    return getattr(thing, "__name__", None) or f"an instance of {type(thing).__name__}"
+
+
 def shorten(path: str) -> str:
     """Make a path relative to the current directory where it lies below it."""
     try:

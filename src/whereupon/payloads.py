@@ -12,7 +12,6 @@ import dataclasses
 import datetime as dt
 import itertools
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +19,11 @@ import jsonschema_rs
 import msgspec
 
 from whereupon.errors import Fault
-from whereupon.schemas import DEPTH_LIMIT, rebuilt, resolve
-from whereupon.violations import NO_NUL, NO_NUL_IF_TEXT, describe
+from whereupon.schemas import DEPTH_LIMIT, close, is_loose, rebuilt, tighten
+from whereupon.violations import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 
     from whereupon.annotations import Fields
 
@@ -89,10 +88,10 @@ def compile_annotated(fields: Fields) -> Check:
 
     Raises ValueError where a constraint cannot be compiled, for example a pattern that is not linear.
     """
-    closed = rebuilt(rebuilt(fields.schema, _tighten), _close)
+    closed = rebuilt(rebuilt(fields.schema, tighten), close)
     validator = compile_schema(closed)
     properties: dict[str, Any] = closed["properties"]
-    loose = tuple(name for name, node in properties.items() if _is_loose(closed, node, ("number",)))
+    loose = tuple(name for name, node in properties.items() if is_loose(closed, node, ("number",)))
     faults = _all_faults(fields.defaults, validator, tuple(properties))
     return Check(
         make=_annotated_check(validator, fields, loose),
@@ -199,18 +198,19 @@ def compile_written(schema: Mapping[str, Any]) -> Check:
 
     Raises ValueError where it breaks the meta-schema or has a pattern that is not linear.
     """
-    validator = compile_schema(rebuilt(schema, _tighten))
+    validator = compile_schema(rebuilt(schema, tighten))
     is_valid, pack = validator.is_valid, _pack_written
     properties: dict[str, Any] = schema.get("properties", {})
-    loose = tuple(name for name, node in properties.items() if _is_loose(schema, node, ()))
+    loose = tuple(name for name, node in properties.items() if is_loose(schema, node, ()))
     known = properties.keys()
 
     def check(values: dict[str, Any]) -> Checked:
         try:
-            sound = is_valid(values) and not (loose and any(_is_wrong(values.get(name)) for name in loose))
-            if sound and not values.keys() <= known:
-                sound = not _is_wrong({name: values[name] for name in values.keys() - known}, depth=0)
-            if not sound:
+            if (
+                not is_valid(values)
+                or (loose and _any_wrong(values, loose))
+                or (not values.keys() <= known and _is_rest_wrong(values, known))
+            ):
                 raise Refused(_all_faults(values, validator, known))
             packed = pack(values)
         except _LAST_RESORT as error:
@@ -231,6 +231,15 @@ def _is_wrong(value: Any, depth: int = 1) -> bool:
     if type(value) is float:
         return not math.isfinite(value)
     return value is not None and next(strict_faults(value, "", depth), None) is not None
+
+
+def _any_wrong(values: dict[str, Any], names: Iterable[str]) -> bool:
+    return any(_is_wrong(values.get(name)) for name in names)
+
+
+def _is_rest_wrong(values: dict[str, Any], known: KeysView[str]) -> bool:
+    """Tell whether strict JSON cannot carry what the schema has no property for, keys included."""
+    return _is_wrong({name: values[name] for name in values.keys() - known}, depth=0)
 
 
 def _all_faults(
@@ -341,60 +350,3 @@ def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Valida
 def subvalidators(schema: Mapping[str, Any]) -> jsonschema_rs.ValidatorMap:
     """Compile each part of a sound schema by itself, to be found by its JSON Pointer."""
     return jsonschema_rs.validator_map_for(dict(schema), **_OPTIONS)
-
-
-def _tighten(node: dict[str, Any]) -> dict[str, Any]:
-    """Add what every string must obey, so that the compiled validator checks it on the way."""
-    kinds = node.get("type", ())
-    if "string" in kinds and "enum" not in node:
-        node = _and(node, NO_NUL if isinstance(kinds, str) else NO_NUL_IF_TEXT)
-    if isinstance(node.get("additionalProperties"), dict):
-        node = _and(node, {"propertyNames": NO_NUL})
-    return node
-
-
-def _and(node: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
-    if node.keys().isdisjoint(rule):
-        return node | rule
-    return node | {"allOf": [*node.get("allOf", ()), rule]}
-
-
-def _close(node: dict[str, Any]) -> dict[str, Any]:
-    """Forbid unknown fields in an object whose fields are known."""
-    if "properties" in node:
-        node.setdefault("additionalProperties", False)
-    return node
-
-
-def _is_loose(
-    root: Mapping[str, Any], node: Any, vouched: tuple[str, ...], known: dict[str, bool] | None = None
-) -> bool:
-    """Tell whether a subschema leaves room for what only the walk in Python would notice.
-
-    That is a number (Decimal, an integer beyond 64 bits), any place without a type, and recursion, which
-    has no end. `vouched` holds the types that the caller vouches for, `known` what was found behind each
-    reference; one that is still being followed counts as loose.
-    """
-    known = {} if known is None else known
-    if not isinstance(node, Mapping):
-        return node is not False
-    if "enum" in node or "const" in node:
-        return False
-    if reference := node.get("$ref"):
-        if reference not in known:
-            known[reference] = True
-            known[reference] = _is_loose(root, resolve(root, reference), vouched, known)
-        return known[reference]
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in node:
-            return any(_is_loose(root, each, vouched, known) for each in node[keyword])
-    kinds = node.get("type", ())
-    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
-    if not kinds or "patternProperties" in node or not kinds.isdisjoint({"number"} - set(vouched)):
-        return True
-    inner: list[Any] = []
-    if "array" in kinds:
-        inner += [node.get("items", True), *node.get("prefixItems", ())]
-    if "object" in kinds:
-        inner += [node.get("additionalProperties", True), *node.get("properties", {}).values()]
-    return any(_is_loose(root, each, vouched, known) for each in inner)

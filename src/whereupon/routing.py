@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from whereupon.errors import InvalidContract, InvalidSubscriber, InvalidSubscription, WhereuponError
 from whereupon.events import BaseEvent, contract_of
-from whereupon.naming import location_of
+from whereupon.naming import location_of, shown
 from whereupon.subscribers import accepts, needs_transaction
 from whereupon.subscriptions import Subscription, location
 
@@ -39,7 +39,10 @@ def build_routes(subscriptions: Iterable[Subscription]) -> tuple[Routes, list[Wh
     for listed in subscriptions:
         if not isinstance(listed, Subscription):
             faults.append(
-                InvalidSubscription(f"{listed!r} is not a subscription", fix="list what subscribe() returns")
+                InvalidSubscription(
+                    f"{shown(listed)} is not a subscription",
+                    fix="list what subscribe() returns; a whole list is added with a star: *ci.subscriptions",
+                )
             )
             continue
         unsound = [fault for event in listed.events if (fault := _contract_fault(event))]
@@ -106,9 +109,11 @@ def _named(subscriptions: list[Subscription], faults: list[WhereuponError]) -> d
 def _identified(subscriptions: list[Subscription], faults: list[WhereuponError]) -> dict[str, Subscription]:
     ids: dict[str, Subscription] = {}
     for subscription in subscriptions:
+        told: set[int] = set()
         for identity in subscription.ids:
             other = ids.setdefault(identity, subscription)
-            if other is not subscription:
+            if other is not subscription and id(other) not in told:
+                told.add(id(other))
                 faults.append(
                     InvalidSubscription(
                         f"{identity} stands twice in the table",

@@ -1,6 +1,6 @@
-"""Lint of a hand-written JSON Schema (2020-12): what the meta-schema lets pass and a contract must not.
+"""JSON Schemas (2020-12): the lint of hand-written ones, and how each is made as strict as the wire.
 
-The rules of the meta-schema itself are checked by jsonschema-rs; the ones here are those that a
+The rules of the meta-schema itself are checked by jsonschema-rs. The lint looks for those that a
 validator accepts in silence: unknown keywords, references that leave the document or never end,
 formats nobody asserts, required properties that nothing describes.
 """
@@ -78,6 +78,10 @@ ANNOTATIONS: Final = frozenset(
 )
 """Keywords that say nothing about which payloads are valid."""
 TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
+NO_NUL: Final = {"not": {"pattern": "\\u0000"}}
+"""What every string obeys, and every key of a map, as a schema for a place where nothing else is valid."""
+NO_NUL_IF_TEXT: Final = {"not": {"type": "string", "pattern": "\\u0000"}}
+"""The same where other types are valid too, for which a pattern by itself always holds."""
 _DESCRIBES = frozenset(
     {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "if", "not", "properties", "items"}
 )
@@ -89,10 +93,7 @@ def faults_of(schema: object) -> list[str]:
     """Return everything the lint finds, each as `location: sentence`; an empty list is a clean schema."""
     if not isinstance(schema, Mapping):
         return [f"#: a schema is a mapping, not {type(schema).__name__}"]
-    try:
-        return [f"#{where}: {problem}" for where, problem in _lint(schema, schema, "", 0)]
-    except RecursionError:
-        return ["#: the schema contains itself"]
+    return [f"#{where}: {problem}" for where, problem in _lint(schema, schema, "", 0)]
 
 
 def subschemas(schema: Schema) -> Iterator[tuple[str, Any]]:
@@ -245,3 +246,60 @@ def _lint_required(schema: Schema, where: str) -> Iterator[tuple[str, str]]:
         if not (isinstance(described, Mapping) and _DESCRIBES & described.keys()):
             hint = "" if each in properties else suggestion(each, map(str, properties))
             yield where, f"'{each}' is required, but no property of that name has a type{hint}"
+
+
+def tighten(node: dict[str, Any]) -> dict[str, Any]:
+    """Add what every string must obey, so that the compiled validator checks it on the way."""
+    kinds = node.get("type", ())
+    if "string" in kinds and "enum" not in node:
+        node = _and(node, NO_NUL if isinstance(kinds, str) else NO_NUL_IF_TEXT)
+    if isinstance(node.get("additionalProperties"), dict):
+        node = _and(node, {"propertyNames": NO_NUL})
+    return node
+
+
+def _and(node: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    if node.keys().isdisjoint(rule):
+        return node | rule
+    return node | {"allOf": [*node.get("allOf", ()), rule]}
+
+
+def close(node: dict[str, Any]) -> dict[str, Any]:
+    """Forbid unknown fields in an object whose fields are known."""
+    if "properties" in node:
+        node.setdefault("additionalProperties", False)
+    return node
+
+
+def is_loose(
+    root: Mapping[str, Any], node: Any, vouched: tuple[str, ...], known: dict[str, bool] | None = None
+) -> bool:
+    """Tell whether a subschema leaves room for what only the walk in Python would notice.
+
+    That is a number (Decimal, an integer beyond 64 bits), any place without a type, and recursion, which
+    has no end. `vouched` holds the types that the caller vouches for, `known` what was found behind each
+    reference; one that is still being followed counts as loose.
+    """
+    known = {} if known is None else known
+    if not isinstance(node, Mapping):
+        return node is not False
+    if "enum" in node or "const" in node:
+        return False
+    if reference := node.get("$ref"):
+        if reference not in known:
+            known[reference] = True
+            known[reference] = is_loose(root, resolve(root, reference), vouched, known)
+        return known[reference]
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in node:
+            return any(is_loose(root, each, vouched, known) for each in node[keyword])
+    kinds = node.get("type", ())
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not kinds or "patternProperties" in node or not kinds.isdisjoint({"number"} - set(vouched)):
+        return True
+    inner: list[Any] = []
+    if "array" in kinds:
+        inner += [node.get("items", True), *node.get("prefixItems", ())]
+    if "object" in kinds:
+        inner += [node.get("additionalProperties", True), *node.get("properties", {}).values()]
+    return any(is_loose(root, each, vouched, known) for each in inner)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 
 from whereupon.envelopes import Envelope
 from whereupon.errors import InvalidSubscriber
-from whereupon.naming import context_of, is_context, location_of, suggestion
+from whereupon.naming import context_of, is_context, location_of, shown, suggestion
 
 if typing.TYPE_CHECKING:
     from whereupon.events import BaseEvent
@@ -125,7 +125,7 @@ def subscriber(function: Callable[..., Any] | None = None, /, **options: Any) ->
             setattr(target, _OPTIONS, checked)
         except AttributeError:
             raise InvalidSubscriber(
-                f"{target!r} is not a function, so @subscriber cannot say how it works",
+                f"{shown(target)} is not a function, so @subscriber cannot say how it works",
                 fix='write the options by name: @subscriber(queue="...")',
             ) from None
         return target
@@ -147,8 +147,7 @@ def _checked(function: Callable[..., Any], given: dict[str, Any]) -> Options:
     found = unknown + options.faults()
     if found:
         raise InvalidSubscriber(
-            f"the subscriber {getattr(function, '__name__', function)!s} cannot work like this:\n  "
-            + "\n  ".join(found),
+            f"the subscriber {shown(function)} cannot work like this:\n  " + "\n  ".join(found),
             where=location_of(function),
         )
     return options
@@ -197,7 +196,7 @@ def subscriber_of(function: Callable[..., Any]) -> Subscriber:
     """
     if not callable(function) or isinstance(function, type):
         raise InvalidSubscriber(
-            f"{function!r} is not a subscriber",
+            f"{shown(function)} is not a subscriber",
             fix="pass a function whose first parameter is the event",
         )
     options: Options = getattr(function, _OPTIONS, None) or Options()
@@ -208,11 +207,11 @@ def subscriber_of(function: Callable[..., Any]) -> Subscriber:
         function=function,
         options=options,
         name=options.name or _name_of(function, bare),
-        context=_context_of(function, bare),
+        context=_context_of(bare),
         takes_list=takes_list,
         takes=tuple(further),
         events=events,
-        is_async=inspect.iscoroutinefunction(bare),
+        is_async=any(map(inspect.iscoroutinefunction, (function, bare))),
     )
 
 
@@ -220,19 +219,18 @@ def _name_of(function: Callable[..., Any], bare: Callable[..., Any]) -> str:
     name = getattr(bare, "__name__", "")
     if not is_context(name):
         raise InvalidSubscriber(
-            f"{name or function!r} cannot be the stable name of a subscriber",
+            f"{name or shown(function)} cannot be the stable name of a subscriber",
             where=location_of(bare),
             fix='write @subscriber(name="...") with lower-case letters, digits and _',
         )
     return name
 
 
-def _context_of(function: Callable[..., Any], bare: Callable[..., Any]) -> str:
+def _context_of(bare: Callable[..., Any]) -> str:
     context = context_of(bare.__module__)
     if context is None:
         raise InvalidSubscriber(
-            f"the context of {getattr(bare, '__name__', function)!s} cannot be told from the module "
-            f"{bare.__module__}",
+            f"the context of {shown(bare)} cannot be told from the module {bare.__module__}",
             where=location_of(bare),
             fix="move it into a package, for example shop/orders/subscribers.py",
         )
@@ -253,7 +251,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
         ) from None
     except (TypeError, ValueError):
         raise InvalidSubscriber(
-            f"the parameters of {function!r} cannot be read",
+            f"the parameters of {shown(function)} cannot be read",
             where=location_of(bare),
             fix="pass a function that is written with def",
         ) from None

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from whereupon.errors import InvalidOverlay, InvalidSubscription, WhereuponError
 from whereupon.events import BaseEvent, contract_of, is_abstract
-from whereupon.naming import location_of, shorten, suggestion
+from whereupon.naming import location_of, shorten, shown, suggestion
 from whereupon.subscribers import Subscriber, subscriber_of
 
 _E = TypeVar("_E", bound=BaseEvent)
@@ -120,8 +120,7 @@ def subscribe(
         faults.append(f"group_size= takes a number from 1, not {group_size!r}")
     if faults:
         raise InvalidSubscription(
-            f"{getattr(subscriber, '__name__', subscriber)!s} cannot be subscribed like this:\n  "
-            + "\n  ".join(faults),
+            f"{shown(subscriber)} cannot be subscribed like this:\n  " + "\n  ".join(faults),
             where=where,
         )
     return Subscription(subscriber_of(subscriber), events, when, delay, group_size, where)
@@ -129,7 +128,7 @@ def subscribe(
 
 def _event_fault(event: object) -> str:
     if not (isinstance(event, type) and issubclass(event, BaseEvent)):
-        return f"to= takes event classes, and {getattr(event, '__name__', event)!s} is not one"
+        return f"to= takes event classes, and {shown(event)} is not one"
     if is_abstract(event):
         return f"{event.__name__} is a base class; events are matched by exact class, so name those below it"
     return ""
@@ -192,7 +191,7 @@ def _listed(name: str, found: object) -> list[Subscription]:
     for each in subscriptions:
         if not isinstance(each, Subscription):
             raise InvalidOverlay(
-                f"the overlay {name} holds {each!r}, which is not a subscription",
+                f"the overlay {name} holds {shown(each)}, which is not a subscription",
                 where=name,
                 fix="an overlay is a list of subscribe(...), or a function that returns one",
             )

@@ -9,6 +9,7 @@ from jsonschema_rs import ValidationErrorKind as Kind
 
 from whereupon.errors import Fault
 from whereupon.naming import suggestion
+from whereupon.schemas import NO_NUL, NO_NUL_IF_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,10 +24,6 @@ _FORMATS: Final = {
     "uri": "a URI",
     "regex": "a regular expression of linear time: no lookaround, no backreference, not too large",
 }
-NO_NUL: Final = {"not": {"pattern": "\\u0000"}}
-"""What every string obeys, and every key of a map, as a schema for a place where nothing else is valid."""
-NO_NUL_IF_TEXT: Final = {"not": {"type": "string", "pattern": "\\u0000"}}
-"""The same where other types are valid too, for which a pattern by itself always holds."""
 _Say = Callable[[Any, "ValidationError"], str]
 _SENTENCES: Final[dict[str, _Say]] = {
     "type": lambda kind, error: f"must be {' or '.join(kind.types)}, not {_json_type(error.instance)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from whereupon.events import BaseEvent, SchemaEvent, contract_of, defaults_of
+from whereupon.events import BaseEvent, SchemaEvent, contract_of
 from whereupon.naming import suggestion
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def expected(event: type[BaseEvent], /, **values: Any) -> Expected:
 
 
 def _completed(event: type[BaseEvent], values: dict[str, Any]) -> dict[str, Any]:
-    schema = contract_of(event).schema
+    contract = contract_of(event)
+    schema = contract.schema
     known = schema.get("properties", {})
     is_open = issubclass(event, SchemaEvent) and schema.get("additionalProperties") is not False
     for name in values:
@@ -62,7 +63,7 @@ def _completed(event: type[BaseEvent], values: dict[str, Any]) -> dict[str, Any]
                 f"say what the required field {name!r} of {event.__name__} is expected to be; "
                 "mock.ANY stands for any value"
             )
-    wanted = {**defaults_of(event), **values}
+    wanted = {**contract.defaults(), **values}
     return {name: wanted[name] for name in dict.fromkeys([*known, *wanted]) if name in wanted}
 
 
