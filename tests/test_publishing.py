@@ -25,6 +25,7 @@ class RecordingLedger:
     """Keeps what is written, with the connection it was written on."""
 
     takes_turns = False
+    atomic_timeout = None
 
     def __init__(self):
         self.written = []

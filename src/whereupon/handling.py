@@ -43,13 +43,19 @@ class Prepared(NamedTuple):
 
 
 class Call:
-    """One call of a subscriber: for one event, or for all events of a group that it takes as a list."""
+    """One call of a subscriber: for one event, or for all events of a group that it takes as a list.
 
-    __slots__ = ("prepared", "subscription")
+    `time_limit` is the subscriber's own, or what the ledger allows an atomic one that names none.
+    """
 
-    def __init__(self, subscription: Subscription, prepared: tuple[Prepared, ...]) -> None:
+    __slots__ = ("prepared", "subscription", "time_limit")
+
+    def __init__(
+        self, subscription: Subscription, prepared: tuple[Prepared, ...], time_limit: timedelta | None
+    ) -> None:
         self.subscription = subscription
         self.prepared = prepared
+        self.time_limit = time_limit
 
     @property
     def first(self) -> Prepared:
@@ -82,8 +88,15 @@ def prepare(
             closes.append(Close(claim, found))
             _report(claim, found)
     if ready and ready[0].subscription.subscriber.takes_list:
-        return [Call(ready[0].subscription, tuple(ready))], closes
-    return [Call(each.subscription, (each,)) for each in ready], closes
+        return [_call(store, tuple(ready))], closes
+    return [_call(store, (each,)) for each in ready], closes
+
+
+def _call(store: EventStore, prepared: tuple[Prepared, ...]) -> Call:
+    subscription = prepared[0].subscription
+    options = subscription.subscriber.options
+    default = store.ledger.atomic_timeout if options.atomic else None
+    return Call(subscription, prepared, options.timeout or default)
 
 
 def _prepared(store: EventStore, claim: Claim, subscription: Subscription) -> Prepared | Result:
@@ -280,7 +293,7 @@ def overrun(call: Call, claim: Claim) -> Result:
 
 def overrun_text(call: Call) -> str:
     """Say that a handler ran over its time limit."""
-    return f"it ran over its time limit of {call.subscription.subscriber.options.timeout}"
+    return f"it ran over its time limit of {call.time_limit}"
 
 
 def _report(claim: Claim, result: Result) -> None:

@@ -102,10 +102,11 @@ class Ledger(Protocol):
     """The durable record of deliveries.
 
     `takes_turns` is true where atomic subscribers run one at a time, as each holds the lock of the whole
-    database.
+    database. `atomic_timeout` is the time limit of one that names none.
     """
 
     takes_turns: ClassVar[bool]
+    atomic_timeout: ClassVar[timedelta | None]
 
     def write(self, records: Sequence[Record], on: object | None) -> None:
         """Write records in the transaction of `on`, or as the ledger says where that is None."""

@@ -39,7 +39,11 @@ Around = Callable[[Envelope], AbstractContextManager[object]]
 SPREAD_GROUPS: Final = 100
 """More groups than this from one publish are spread over time, this many at once."""
 
+_REPORT_INTERVAL: Final = 60.0
+"""How many seconds lie between two reports of one slow condition."""
+
 _log = logging.getLogger("whereupon.publish")
+_reported: dict[str, float] = {}  # the subscription, and when its slow condition was reported (monotonic)
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
 
 
@@ -56,6 +60,20 @@ class Plan:
 
 
 _NOBODY = Plan(())
+
+
+def _report_slow(subscription: Subscription, seconds: float, budget: timedelta) -> None:
+    """Warn of a condition over its budget, unless that has been said a moment ago."""
+    now = time.monotonic()
+    if now < _reported.get(subscription.id, -_REPORT_INTERVAL) + _REPORT_INTERVAL:
+        return
+    _reported[subscription.id] = now
+    _log.warning(
+        "the condition of %s took %.1f ms in the publisher, its budget is %.1f ms",
+        subscription.id,
+        seconds * 1e3,
+        budget.total_seconds() * 1e3,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -146,14 +164,9 @@ class EventStore:
                 ) from error
             _log.error("the condition of %s raised %s; the worker asks it again", subscription.id, reason)
             return None
-        spent = timedelta(seconds=time.perf_counter() - started)
-        if spent > self.condition_budget:
-            _log.warning(
-                "the condition of %s took %.1f ms in the publisher, its budget is %.1f ms",
-                subscription.id,
-                spent.total_seconds() * 1e3,
-                self.condition_budget.total_seconds() * 1e3,
-            )
+        spent = time.perf_counter() - started
+        if spent > self.condition_budget.total_seconds():
+            _report_slow(subscription, spent, self.condition_budget)
         return verdict
 
     def records(self, events: Sequence[BaseEvent]) -> list[Record]:

@@ -64,8 +64,11 @@ def test_the_event_of_the_tutorial_is_delivered(shop):
     with output.open("w") as file:
         running = subprocess.Popen(
             [sys.executable, "-m", "whereupon", "worker"],
-            cwd=shop, env=os.environ | {"WHEREUPON_STORE": "shop.event_store:store"}, stdout=file, stderr=file,
-        )  # fmt: skip
+            cwd=shop,
+            env=os.environ | {"WHEREUPON_STORE": "shop.event_store:store"},
+            stdout=file,
+            stderr=file,
+        )
     try:
         deadline = time.monotonic() + 30
         while "receipt for order 7 over 42.00" not in output.read_text():

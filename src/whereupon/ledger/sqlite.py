@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 JournalMode = Literal["auto", "wal", "rollback"]
 
-ATOMIC_TIMEOUT: Final = timedelta(seconds=5)
-"""The time limit of an atomic subscriber that names none; it holds the write lock of the whole file."""
-
 _MIGRATE: Final = "whereupon ledger migrate"
 
 
@@ -62,6 +59,7 @@ class SQLiteLedger:
     """
 
     takes_turns: ClassVar[bool] = True
+    atomic_timeout: ClassVar[timedelta | None] = timedelta(seconds=5)
 
     path: Path
     own_transaction: bool = False

@@ -167,11 +167,10 @@ class Executor:
             self._tasks[job] = self._loop.create_task(self._await(job, lane))
 
     async def _await(self, job: Job, lane: object) -> None:
-        timeout = job.subscription.subscriber.options.timeout
         try:
             while job.calls:
                 call, started = job.calls[0], time.monotonic()
-                limit = asyncio.timeout(timeout.total_seconds() if timeout else None)
+                limit = asyncio.timeout(call.time_limit.total_seconds() if call.time_limit else None)
                 closes = await ahandle(self._store, call, limit)
                 self._end(job, call, closes, started)
         except asyncio.CancelledError:
@@ -260,7 +259,7 @@ def _late(call: Call, closes: list[Close]) -> list[Close]:
 
 
 def _is_over(job: Job, now: float) -> bool:
-    timeout = job.subscription.subscriber.options.timeout
     if job.running is None or job.started is None or job.subscription.subscriber.is_async:
         return False
-    return timeout is not None and now - job.started > timeout.total_seconds()
+    limit = job.running.time_limit
+    return limit is not None and now - job.started > limit.total_seconds()

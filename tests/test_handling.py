@@ -1,0 +1,47 @@
+"""What a worker makes of a claim before the subscriber is called."""
+
+import sqlite3
+from datetime import timedelta
+
+import pytest
+
+from whereupon import Event, EventStore, SQLiteLedger, subscribe, subscriber
+from whereupon.deliveries import Claim
+from whereupon.envelopes import seal
+from whereupon.handling import prepare
+
+
+class Created(Event, name="ci.created"):
+    number: int
+
+
+def plain(event: Created): ...
+
+
+@subscriber(timeout=timedelta(seconds=30))
+def limited(event: Created): ...
+
+
+@subscriber(atomic=True)
+def atomic(event: Created, connection: sqlite3.Connection): ...
+
+
+@subscriber(atomic=True, timeout=timedelta(seconds=30))
+def atomic_and_limited(event: Created, connection: sqlite3.Connection): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "seconds"), [(plain, None), (limited, 30), (atomic, 5), (atomic_and_limited, 30)]
+)
+def test_a_call_has_the_limit_of_its_subscriber_and_an_atomic_one_always_has_a_limit(
+    tmp_path, function, seconds
+):
+    store = EventStore(
+        subscriptions=[subscribe(function, to=Created)], ledger=SQLiteLedger(tmp_path / "ledger.sqlite3")
+    )
+    (subscription,) = store.plan(Created(number=1)).subscriptions
+    envelope = seal(Created(number=1), {}).to_json().decode()
+    claim = Claim(1, "event", subscription.id, token=1, attempts=0, crashes=0, envelope=envelope)
+    calls, closes = prepare(store, [claim])
+    assert closes == []
+    assert [call.time_limit for call in calls] == [None if seconds is None else timedelta(seconds=seconds)]
