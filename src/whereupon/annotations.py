@@ -41,8 +41,7 @@ _ROOT: Final = "the-payload"
 _GROUPS: Final = ("annotated_types.Interval", "annotated_types.Len")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(typing.NamedTuple):
     """What the annotations of one event class say.
 
     `struct` holds a payload as Python values, without constraints: those are in `schema`, which

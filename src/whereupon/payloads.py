@@ -12,8 +12,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jsonschema_rs
 import msgspec
@@ -67,8 +66,7 @@ def plain_copy(packed: bytes) -> dict[str, Any]:
     return copy
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """The compiled check of one contract: two functions from a payload to (Python values, packed bytes).
 
     `make` is closed: it is for the one who states a fact, and refuses unknown fields. `read` is open: it

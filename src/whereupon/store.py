@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from whereupon.codec import TEXT_LIMIT
@@ -47,8 +47,7 @@ _reported: dict[str, float] = {}  # the subscription, and when its slow conditio
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Who gets one event: the pure result of the table and its conditions.
 
     `rechecked` are those of `subscriptions` whose condition raised and is asked again by the worker.
