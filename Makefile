@@ -53,7 +53,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pyright --level error
+	$(BIN)/pyright --pythonpath $(BIN)/python --level error
 	$(BIN)/python -m pytest -q tests/architecture tests/types
 
 bench: $(VENV)/.bench
