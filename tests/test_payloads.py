@@ -15,24 +15,11 @@ from django.utils.functional import lazystr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import strict_json
 from whereupon import Event, SchemaEvent, codec, contract_of, payload_of
 from whereupon.errors import InvalidEvent
 from whereupon.events import rebuild
 from whereupon.payloads import FAULT_LIMIT, SIZE_LIMIT, strict_faults
-
-text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**63), 2**64 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    text,
-)
-strict_json = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
-    max_leaves=20,
-)
 
 
 class Noted(Event, name="shop.noted"):

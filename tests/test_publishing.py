@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.doubles import RecordingLedger
 from whereupon import (
     Envelope,
     Event,
@@ -19,25 +20,6 @@ from whereupon import (
 from whereupon.errors import InvalidEvent, NoStore, StoreConflict
 from whereupon.publishing import current_store, joined
 from whereupon.store import SPREAD_GROUPS, installed, swap
-
-
-class RecordingLedger:
-    """Keeps what is written, with the connection it was written on."""
-
-    takes_turns = False
-    atomic_timeout = None
-
-    def __init__(self):
-        self.written = []
-
-    def write(self, records, on):
-        self.written.append((list(records), on))
-
-    async def awrite(self, records, on):
-        self.written.append((list(records), on))
-
-    def faults_of(self, subscription):
-        return ()
 
 
 class Created(Event, name="ci.created"):

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 import whereupon.store
+from tests.doubles import RecordingLedger
 from whereupon import Event, EventStore, SchemaEvent, publish, subscribe, subscriber
 from whereupon.codec import TEXT_LIMIT
 from whereupon.envelopes import ATTRIBUTES, Envelope, handled
@@ -16,29 +17,8 @@ from whereupon.errors import (
     InvalidContract,
     InvalidEvent,
     InvalidStore,
-    InvalidSubscriber,
 )
 from whereupon.store import swap
-
-
-class RecordingLedger:
-    """Keeps what is written, and objects to subscribers of the queue `unknown`."""
-
-    takes_turns = False
-    atomic_timeout = None
-
-    def __init__(self):
-        self.written = []
-
-    def write(self, records, on):
-        self.written.append((list(records), on))
-
-    async def awrite(self, records, on):
-        self.write(records, on)
-
-    def faults_of(self, subscription):
-        if subscription.subscriber.options.queue == "unknown":
-            yield InvalidSubscriber(f"nobody serves the queue of {subscription.id}")
 
 
 class Created(Event, name="ci.created"):
