@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import importlib
+import signal
 import sys
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ pytest_plugins = ["pytester"]
 
 settings.register_profile("calm", deadline=None)
 settings.load_profile("calm")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell has put into the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

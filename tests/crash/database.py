@@ -1,8 +1,8 @@
 """The database of a run: the business tables, the triggers that watch the ledger, and what is read at rest.
 
 The triggers are the application's own. They note every worker that is made known, every claim, and every
-delivery that becomes done, in the transaction that does it: who held it, under which token, and whether the
-holder was still known. They cost time, so throughput is not measured here.
+delivery that becomes done, in the transaction that does it: who held it, and whether the holder was still
+known. They cost time, so throughput is not measured here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE: Final = "app.sqlite3"
-_MILLISECONDS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
-SCHEMA: Final = f"""
+SCHEMA: Final = """
     CREATE TABLE business (id TEXT NOT NULL);
     CREATE TABLE effect (id TEXT NOT NULL);
     CREATE TABLE watched_worker (id TEXT, pid INTEGER);
-    CREATE TABLE watched_close (
-        delivery INTEGER, was TEXT, worker TEXT, known INTEGER, late INTEGER
-    );
+    CREATE TABLE watched_close (delivery INTEGER, was TEXT, worker TEXT, known INTEGER);
     CREATE TABLE watched_claim (delivery INTEGER, worker TEXT);
     CREATE TRIGGER watch_claim AFTER UPDATE OF state ON whereupon_delivery WHEN NEW.state = 'claimed'
         BEGIN INSERT INTO watched_claim VALUES (NEW.id, NEW.worker); END;
@@ -34,8 +31,7 @@ SCHEMA: Final = f"""
     CREATE TRIGGER watch_close AFTER UPDATE OF state ON whereupon_delivery WHEN NEW.state = 'done' BEGIN
         INSERT INTO watched_close VALUES (
             OLD.id, OLD.state, OLD.worker,
-            EXISTS (SELECT 1 FROM whereupon_worker WHERE id = OLD.worker),
-            coalesce((SELECT {_MILLISECONDS} - lease_until FROM whereupon_worker WHERE id = OLD.worker), 0)
+            EXISTS (SELECT 1 FROM whereupon_worker WHERE id = OLD.worker)
         );
     END;
 """
@@ -45,7 +41,7 @@ _DELIVERIES: Final = """
     FROM whereupon_delivery LEFT JOIN whereupon_event AS event ON event.id = event_id
 """
 _CLOSES: Final = """
-    SELECT subscription, json_extract(envelope, '$.data.order'), pid, was, known, late
+    SELECT subscription, json_extract(envelope, '$.data.order'), pid, was, known
     FROM watched_close AS closed
     LEFT JOIN whereupon_delivery AS delivery ON delivery.id = closed.delivery
     LEFT JOIN whereupon_event AS event ON event.id = event_id
@@ -77,14 +73,13 @@ class Stored(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """A delivery became done: who held it, was it known, and by how many ms its lease had lapsed."""
+    """A delivery became done: who held it, and was the holder known to the ledger."""
 
     subscription: str
     order: str
     pid: int | None
     was: str = "claimed"
     known: bool = True
-    late: int = 0
 
     @property
     def delivery(self) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class Hit(NamedTuple):
 
     at: float
     kind: Kind
-    role: Role | str
+    role: str
     pids: tuple[int, ...]
     shadow: tuple[int, ...] = ()
     seconds: float = 0.0

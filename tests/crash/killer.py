@@ -24,6 +24,8 @@ _STOPPED_SHARE: Final = 0.15
 _POINT_SHARE: Final = 0.4
 _LONG_EVERY: Final = 20
 """Each so many rounds, in the middle, a worker is stopped until its lease has lapsed."""
+_LATER: Final = 1.0
+"""How many seconds a stopped supervisor wakes after its children, which it would end as soon as it does."""
 _PATIENCE: Final = 5.0
 """How many seconds it waits for somebody who is at work, or for somebody to come to a point."""
 
@@ -121,6 +123,8 @@ class Killer:
         seconds = move.stop if move.kind == "STOP" else 0.0
         if seconds:
             self._stopped |= dict.fromkeys(struck, at + seconds)
+            if move.role == "tree":  # its children wake first, so that they try to close what they have lost
+                self._stopped[pid] = at + seconds + _LATER
         elif not isinstance(target, int):
             target.wait(10)
             self._crew.reap()

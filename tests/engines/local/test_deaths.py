@@ -116,15 +116,15 @@ def test_without_a_peer_what_an_orphan_could_not_finish_is_handed_back(make_app)
 
 
 def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app):
-    app = make_app(LEASE="2000")
+    app = make_app(LEASE="4000")
     app.start()
     app.start()
     app.until(lambda: len(app.children()) == 2)
-    publish(app.module.Created(number=1, what="gil 10"))
-    app.until_quiet(40)
+    publish(app.module.Created(number=1, what="gil 20"))
+    app.until_quiet(60)
     assert app.count("start", "plain") == {1: 1}
     (started,), (done,) = app.times("start", "plain", 1), app.times("done", "plain", 1)
-    assert done - started >= 10
+    assert done - started >= 20
 
 
 def test_a_worker_that_was_stopped_beyond_its_lease_closes_nothing(make_app):
