@@ -15,7 +15,20 @@ class Created(Event, name="ci.created"):
     number: int
 
 
+class Counted(Event, name="ci.counted", upcast=lambda old: {"number": int(old["no"])}):
+    number: int
+
+
+class CountedOnce(Event, name="ci.counted"):
+    """The same fact, in the words of an older release."""
+
+    no: str
+
+
 def plain(event: Created): ...
+
+
+def count(event: Counted): ...
 
 
 @subscriber(timeout=timedelta(seconds=30))
@@ -45,3 +58,15 @@ def test_a_call_has_the_limit_of_its_subscriber_and_an_atomic_one_always_has_a_l
     calls, closes = prepare(store, [claim])
     assert closes == []
     assert [call.time_limit for call in calls] == [None if seconds is None else timedelta(seconds=seconds)]
+
+
+def test_the_payload_of_an_older_contract_goes_through_upcast(tmp_path):
+    store = EventStore(
+        subscriptions=[subscribe(count, to=Counted)], ledger=SQLiteLedger(tmp_path / "ledger.sqlite3")
+    )
+    (subscription,) = store.plan(Counted(number=1)).subscriptions
+    envelope = seal(CountedOnce(no="7"), {}).to_json().decode()
+    claim = Claim(1, "event", subscription.id, token=1, attempts=0, crashes=0, envelope=envelope)
+    (call,), closes = prepare(store, [claim])
+    assert closes == []
+    assert call.first.event == Counted(number=7)

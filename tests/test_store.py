@@ -101,6 +101,20 @@ def test_a_condition_is_asked_once_for_each_event_and_subscription():
     assert asked == [events[0], events[0], events[1], events[1]]
 
 
+def test_a_condition_may_ask_a_method_of_the_event():
+    """Conformance 24."""
+
+    class Tagged(Event, name="ci.tagged"):
+        ref: str
+
+        def is_release(self):
+            return self.ref.startswith("v")
+
+    store = store_of(subscribe(first, to=Tagged, when=lambda event: event.is_release()))
+    assert names(store.plan(Tagged(ref="v1")).subscriptions) == ["first"]
+    assert names(store.plan(Tagged(ref="main")).skipped) == ["first"]
+
+
 def test_a_condition_that_raises_is_reported_and_asked_again_by_the_worker(caplog):
     """Conformance 39, B19: a spare job is better than a missed event."""
     store = store_of(subscribe(first, to=Created, when=raising), subscribe(second, to=Created))
