@@ -73,7 +73,11 @@ class SQLiteAtomic:
             )
 
     def expire(self) -> None:
-        """Roll back now and refuse everything else. May be called from another thread."""
+        """Roll back now and refuse everything else. May be called from another thread.
+
+        A statement that runs meanwhile is interrupted. Its error can be lost, as CPython asks the connection
+        for the code of the last error, which the rollback has reset by then; the next one is refused.
+        """
         self._expired = True
         self.connection.interrupt()
         with self._mutex, self._by_ourselves(), contextlib.suppress(sqlite3.Error):
