@@ -12,6 +12,7 @@ from whereupon.errors import InvalidEvent
 from whereupon.events import rebuild
 
 INTEGER = {"type": "integer"}
+TEXT = {"type": "string"}
 FINITE = "must be a finite number, not NaN or infinite"
 NUL = "must not contain the character NUL"
 
@@ -52,6 +53,16 @@ def test_no_place_of_a_schema_lets_a_nan_or_a_nul_pass(node):
     assert ("x", f"has a key that {NUL}") in refused(lambda: made(x={"a\0": 1}))
 
 
+@pytest.mark.parametrize("values", [INTEGER, TEXT, {"type": "array", "items": TEXT}])
+def test_a_key_of_a_map_is_without_nul_though_the_map_says_what_its_values_are(values):
+    made = declare(
+        {"type": "object", "properties": {"x": {"type": "object", "additionalProperties": values}}}
+    )
+    value = {"integer": 1, "string": "a", "array": ["a"]}[values["type"]]
+    assert payload_of(made(x={"a": value})) == {"x": {"a": value}}
+    assert ("x", f"has a key that {NUL}") in refused(lambda: made(x={"a\0": value}))
+
+
 @given(st.text(alphabet="abc\0", max_size=9))
 def test_every_string_and_key_is_without_nul(value):
     if "\0" in value:
@@ -80,7 +91,6 @@ class Tight(
     pass
 
 
-TEXT = {"type": "string"}
 leaves = st.sampled_from(
     [
         *(INTEGER, TEXT, {"type": "number"}, {}, True, False, {"enum": [1, "a", None]}, {"const": "a"}),

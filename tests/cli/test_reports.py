@@ -70,6 +70,18 @@ def test_show_draws_causes_effects_skips_and_attempts(command):
     assert command.json("show", cause.id)["effects"][0]["event"]["id"] == effect.id
 
 
+def test_show_tells_the_death_of_a_process_from_a_failed_attempt(command):
+    cause = publish(Created(number=1))
+    with command.store.ledger.transaction() as transaction:
+        rescue.register(transaction, rescue.Process("w", "host", "place", 1, "1", "local"))
+        claims.claim(transaction, "w", [claims.Wanted((ID,), 1, 1000)], claims.Budget(0, 1000, 1000))
+        rescue.rescue(transaction, "w")
+    text = command("show", cause.id)
+    assert "interrupted 20" in text
+    assert "the process that held it died (1 of 3)" in text
+    assert "failed" not in text
+
+
 def test_show_of_an_unknown_event_finds_nothing(command):
     assert "there is no event nope" in command("show", "nope", status=1)
 

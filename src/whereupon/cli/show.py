@@ -93,7 +93,8 @@ def _delivery(delivery: StoredDelivery) -> Iterator[str]:
     replayed = f", replayed {delivery.replays} times" if delivery.replays else ""
     yield f"{delivery.subscription}: {state}{replayed}"
     for entry in delivery.history:
-        yield f"   attempt {entry['attempt']} failed {moment(entry['at'])}: {entry['error']}"
+        what = "interrupted" if entry["attempt"] is None else f"attempt {entry['attempt']} failed"
+        yield f"   {what} {moment(entry['at'])}: {entry['error']}"
 
 
 def moment(milliseconds: int | None) -> str:

@@ -284,8 +284,11 @@ def mark_overrunning(transaction: Transaction, claim: Claim, error: str) -> bool
     return bool(transaction.run(_OVERRUN, {"id": claim.delivery, "token": claim.token, "error": error}))
 
 
-def with_failure(history: str | None, now: int, attempt: int, error: str) -> str:
-    """Add one failure to the history of a delivery, which keeps the last `_HISTORY`."""
+def with_failure(history: str | None, now: int, attempt: int | None, error: str) -> str:
+    """Add one failure to the history of a delivery, which keeps the last `_HISTORY`.
+
+    `attempt` is None for the death of a process, which spends none.
+    """
     entries: list[Mapping[str, Any]] = json.loads(history or "[]")
     return json.dumps([*entries, {"at": now, "attempt": attempt, "error": error}][-_HISTORY:])
 

@@ -34,7 +34,7 @@ _ALL: Final = "SELECT id, host, place, pid, born, kind, lease_until, started_at 
 _LEASE_OF: Final = "SELECT lease_until FROM whereupon_worker WHERE id = :id"
 _FORGET: Final = "DELETE FROM whereupon_worker WHERE id = :id"
 _HELD: Final = """
-    SELECT id, crashes, history, attempts, overrunning FROM whereupon_delivery
+    SELECT id, crashes, history, overrunning FROM whereupon_delivery
     WHERE worker = :worker AND state = 'claimed' ORDER BY id
 """
 _ORPHANS: Final = """
@@ -134,7 +134,7 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
     blamed = _blamed(held) if blame else set()
     suspects: list[int] = []
     parked: list[int] = []
-    for delivery, crashes, history, attempts, _ in held:
+    for delivery, crashes, history, _ in held:
         is_blamed = delivery in blamed
         is_parked = is_blamed and crashes + 1 >= CRASHES
         error = f"the process that held it died ({crashes + 1} of {CRASHES})" if is_blamed else None
@@ -148,7 +148,7 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
                 "blame": int(is_blamed),
                 "now": now,
                 "error": error,
-                "history": error and with_failure(history, now, attempts + 1, error),
+                "history": error and with_failure(history, now, None, error),
             },
         )
         if is_blamed:
@@ -159,4 +159,4 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
 
 def _blamed(held: Sequence[Row]) -> set[int]:
     suspects = {row[0] for row in held if row[1] > 0}
-    return suspects or {row[0] for row in held if not row[4]}
+    return suspects or {row[0] for row in held if not row[3]}
