@@ -66,6 +66,22 @@ class App:
         with self.store.ledger.reading() as transaction:
             return reports.parked(transaction)
 
+    def settled(self, *subscribers: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Return the numbers of the events that each subscriber has done, and of those parked for it."""
+        numbers: dict[str, dict[str, list[int]]] = {
+            state: {name: [] for name in subscribers} for state in ("done", "parked")
+        }
+        with self.store.ledger.reading() as transaction:
+            rows = transaction.rows(
+                "SELECT subscription, state, json_extract(envelope, '$.data.number')"
+                " FROM whereupon_delivery JOIN whereupon_event ON whereupon_event.id = event_id"
+            )
+        for subscription, state, number in rows:
+            name = subscription.partition(":")[0].rpartition(".")[2]
+            if name in subscribers:
+                numbers[state][name].append(number)
+        return numbers["done"], numbers["parked"]
+
     def children(self) -> list[int]:
         """Return the pids of the worker processes that the ledger knows."""
         with self.store.ledger.reading() as transaction:

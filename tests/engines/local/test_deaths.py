@@ -287,9 +287,16 @@ def test_every_worker_of_one_kill_after_another_loses_nothing(make_app):
             except ProcessLookupError:
                 continue
     app.until_quiet(60)
-    assert sorted(app.count("done", "plain")) == list(range(number))
+    done, parked = app.settled("plain", "atomic")
+    assert len(app.parked()) <= 3, (
+        app.parked()
+    )  # lawful, where three deaths or three stalls of the disk hit one
+    for each in app.parked():
+        assert (each.crashes if each.outcome == "crashes" else each.attempts) == 3, app.parked()
+    for name in ("plain", "atomic"):
+        assert sorted(done[name] + parked[name]) == list(range(number)), app.parked()
+    assert set(app.count("done", "plain")) >= set(done["plain"])
     with app.store.ledger.reading() as transaction:
-        effects = transaction.rows("SELECT number, count(*) FROM effect GROUP BY number")
-        assert [row[1] for row in effects] == [1] * number, "atomic effects are there exactly once"
+        effects = sorted(row[0] for row in transaction.rows("SELECT number FROM effect"))
+        assert effects == sorted(done["atomic"]), "atomic effects are there exactly once"
         assert transaction.rows("PRAGMA integrity_check") == [("ok",)]
-    assert app.parked() == []
