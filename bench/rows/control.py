@@ -8,7 +8,7 @@ from bench.disk import flush_times, temporary_folder
 from bench.lines import Line
 from bench.rounds import percentile
 from bench.scale import Scale
-from whereupon.ledger.dialect import file_system_of
+from whereupon.ledger.sqlite_build import file_system_of
 
 
 def measure(scale: Scale) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from whereupon.envelopes import Envelope
     from whereupon.errors import WhereuponError
     from whereupon.events import BaseEvent
+    from whereupon.ledger.dialect import Dialect
     from whereupon.subscriptions import Subscription
 
 Row = tuple[Any, ...]
@@ -39,7 +40,12 @@ class Record(NamedTuple):
 
 
 class Transaction(Protocol):
-    """An open transaction on the ledger's database. Parameters are named (`:name`), or `?` in bulk."""
+    """An open transaction on the ledger's database. The SQL is that of `whereupon.ledger.dialect`."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the connection wants its SQL."""
+        ...
 
     def now(self) -> int:
         """Return the database's clock in milliseconds since 1970, UTC."""
@@ -51,10 +57,6 @@ class Transaction(Protocol):
 
     def run(self, sql: str, parameters: Parameters = ...) -> int:
         """Run a statement and return how many rows it changed."""
-        ...
-
-    def run_many(self, sql: str, parameters: Iterable[Parameters]) -> int:
-        """Run a statement once for each set of parameters and return how many rows were changed."""
         ...
 
 
@@ -99,14 +101,22 @@ class Atomic(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable record of deliveries.
+    """The durable record of deliveries."""
 
-    `takes_turns` is true where atomic subscribers run one at a time, as each holds the lock of the whole
-    database. `atomic_timeout` is the time limit of one that names none.
-    """
+    @property
+    def dialect(self) -> Dialect:
+        """Which SQL the ledger's own connections speak."""
+        ...
 
-    takes_turns: ClassVar[bool]
-    atomic_timeout: ClassVar[timedelta | None]
+    @property
+    def takes_turns(self) -> bool:
+        """Tell whether atomic subscribers run one at a time, as each holds the lock of the whole database."""
+        ...
+
+    @property
+    def atomic_timeout(self) -> timedelta | None:
+        """The time limit of an atomic subscriber that names none."""
+        ...
 
     def write(self, records: Sequence[Record], on: object | None) -> None:
         """Write records in the transaction of `on`, or as the ledger says where that is None."""

@@ -262,15 +262,16 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
             where=location_of(bare),
             fix="write the event as its first parameter, annotated with its class",
         )
+    kinds = {name: typing.get_origin(hint) or hint for name, hint in hints.items()}  # Connection[Row]
     for each in parameters[1:]:
-        if each.kind not in positional or not isinstance(hints.get(each.name), type):
+        if each.kind not in positional or not isinstance(kinds.get(each.name), type):
             raise InvalidSubscriber(
                 f"nothing fills the parameter {each.name} of {bare.__name__}",
                 where=location_of(bare),
                 fix="annotate it as Envelope, with atomic=True as the ledger's transaction, or leave it out",
             )
     first = hints.get(parameters[0].name, inspect.Parameter.empty)
-    return first, [hints[each.name] for each in parameters[1:]]
+    return first, [kinds[each.name] for each in parameters[1:]]
 
 
 def _events_of(annotation: Any) -> tuple[bool, tuple[type, ...] | None]:

@@ -102,10 +102,10 @@ def test_migrate_makes_the_ledger_and_says_so(command, tmp_path, monkeypatch):
 
 
 def test_sql_prints_what_migrate_runs(command):
-    text = command("ledger", "sql")
+    text = command("ledger", "sql", "--database", "sqlite")
     assert "CREATE TABLE whereupon_delivery" in text
     assert text.rstrip().endswith(";")
-    assert command("ledger", "sql", "--from", "1") == ""
+    assert command("ledger", "sql", "--from", "1", "--database", "sqlite") == ""
 
 
 def test_purge_deletes_what_retention_lets_go(command):

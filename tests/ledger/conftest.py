@@ -8,13 +8,19 @@ from uuid import uuid4
 
 import pytest
 
+from tests.servers import new_database
 from whereupon import SQLiteLedger
 from whereupon.deliveries import Close, NewDelivery
 from whereupon.engines.processes import describe_process
 from whereupon.envelopes import Envelope, new_id
 from whereupon.ledger import claims, publish, rescue
-from whereupon.ledger.sqlite_connection import SQLiteTransaction
 from whereupon.store import Record
+
+COLUMNS = (
+    *("id", "event_id", "subscription", "state", "due_at", "group_id", "recheck", "attempts", "crashes"),
+    *("worker", "token", "claimed_at", "overrunning", "refused_at", "outcome", "error", "history", "done_at"),
+    "replays",
+)
 
 
 class Bench:
@@ -28,9 +34,7 @@ class Bench:
     @contextlib.contextmanager
     def transaction(self):
         with self.ledger.transaction() as transaction:
-            clocked = _Clocked(transaction._connection)
-            clocked.bench = self
-            yield clocked
+            yield _Clocked(transaction, self)
 
     def advance(self, seconds: float) -> None:
         self.clock += round(seconds * 1000)
@@ -46,6 +50,14 @@ class Bench:
         )
         with self.transaction() as transaction:
             publish.write(transaction, [Record(None, envelope, envelope.to_json(), deliveries)])
+            if transaction.dialect.name == "postgresql":  # which has taken the server's clock
+                moved = {"id": identity, "now": self.clock}
+                transaction.run(
+                    "UPDATE whereupon_delivery SET due_at = due_at - published_at + :now"
+                    " FROM whereupon_event AS event WHERE event.id = event_id AND event_id = :id",
+                    moved,
+                )
+                transaction.run("UPDATE whereupon_event SET published_at = :now WHERE id = :id", moved)
         return identity
 
     def worker(self, pid: int = 1) -> str:
@@ -75,26 +87,33 @@ class Bench:
 
     def row(self, delivery: int) -> dict:
         with self.transaction() as transaction:
-            cursor = transaction._connection.execute(
-                "SELECT * FROM whereupon_delivery WHERE id = ?", (delivery,)
-            )
-            names = [each[0] for each in cursor.description]
-            return dict(zip(names, cursor.fetchone(), strict=True))
+            sql = f"SELECT {', '.join(COLUMNS)} FROM whereupon_delivery WHERE id = :id"
+            (found,) = transaction.rows(sql, {"id": delivery})
+            return dict(zip(COLUMNS, found, strict=True))
 
     def rows(self, sql: str = "SELECT id, state FROM whereupon_delivery ORDER BY id") -> list:
         with self.transaction() as transaction:
             return transaction.rows(sql)
 
 
-class _Clocked(SQLiteTransaction):
+class _Clocked:
     """A transaction whose clock is the bench's."""
 
-    bench: Bench
+    def __init__(self, transaction, bench: Bench) -> None:
+        self._transaction = transaction
+        self._bench = bench
 
     def now(self) -> int:
-        return self.bench.clock
+        return self._bench.clock
+
+    def __getattr__(self, name: str):
+        return getattr(self._transaction, name)
 
 
-@pytest.fixture
-def bench(tmp_path) -> Bench:
-    return Bench(SQLiteLedger(tmp_path / "ledger.sqlite3", own_transaction=True))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bench(request, tmp_path) -> Bench:
+    if request.param == "sqlite":
+        return Bench(SQLiteLedger(tmp_path / "ledger.sqlite3", own_transaction=True))
+    from whereupon.ledger import PostgresLedger
+
+    return Bench(PostgresLedger(new_database(), own_transaction=True))

@@ -6,10 +6,11 @@ import sqlite3
 import threading
 import time
 
+import psycopg
 import pytest
 
 from whereupon.deliveries import Close, Done
-from whereupon.errors import LostClaim
+from whereupon.errors import LostClaim, NoTransaction
 
 A = "a.one:ci.created"
 
@@ -61,6 +62,7 @@ def test_a_lost_claim_rolls_the_effect_back(bench, claim):
         lambda connection: connection.cursor().execute("END"),
     ],
 )
+@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
 def test_the_subscriber_cannot_end_the_transaction(bench, claim, end):
     with pytest.raises(sqlite3.DatabaseError, match="not authorized"), bench.ledger.atomic() as atomic:
         atomic.connection.execute("INSERT INTO effect VALUES (1)")
@@ -68,12 +70,31 @@ def test_the_subscriber_cannot_end_the_transaction(bench, claim, end):
     assert effects(bench) == 0
 
 
+@pytest.mark.parametrize("bench", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_psycopg_refuses_to_end_the_transaction(bench, claim, end):
+    with pytest.raises(psycopg.ProgrammingError, match="forbidden"), bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        getattr(atomic.connection, end)()
+    assert effects(bench) == 0
+
+
+@pytest.mark.parametrize("bench", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_transaction_that_the_subscriber_ended_in_sql_closes_nothing_and_says_so(bench, claim, end):
+    with pytest.raises(NoTransaction, match="has ended its transaction"), bench.ledger.atomic() as atomic:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        atomic.connection.execute(end)
+        atomic.finish([Close(claim, Done())])
+    assert bench.row(1)["state"] == "claimed"
+
+
 def test_savepoints_are_the_subscribers_own(bench, claim):
     with bench.ledger.atomic() as atomic:
         atomic.connection.execute("INSERT INTO effect VALUES (1)")
-        atomic.connection.execute("SAVEPOINT inner")
+        atomic.connection.execute("SAVEPOINT within")
         atomic.connection.execute("INSERT INTO effect VALUES (2)")
-        atomic.connection.execute("ROLLBACK TO inner")
+        atomic.connection.execute("ROLLBACK TO within")
         atomic.finish([Close(claim, Done())])
     assert effects(bench) == 1
 
@@ -91,7 +112,7 @@ def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(be
                 proceed.wait(10)
                 try:
                     atomic.connection.execute("INSERT INTO effect VALUES (2)")
-                except sqlite3.DatabaseError as error:
+                except (sqlite3.DatabaseError, psycopg.Error) as error:
                     seen.append(error)
                 atomic.finish([Close(claim, Done())])
         except LostClaim as error:
@@ -105,7 +126,8 @@ def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(be
     bench.publish(A)  # would wait for 30 seconds if the lock were still held
     proceed.set()
     thread.join(10)
-    assert [type(each) for each in seen] == [sqlite3.DatabaseError, LostClaim]
+    refusal = [sqlite3.DatabaseError] if bench.ledger.takes_turns else []  # elsewhere no lock is held up
+    assert [type(each) for each in seen] == [*refusal, LostClaim]
     assert (effects(bench), bench.row(1)["state"]) == (0, "claimed")
 
 
@@ -115,7 +137,10 @@ def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
     failures: list = []
 
     def subscriber() -> None:
-        with pytest.raises(sqlite3.DatabaseError) as caught, bench.ledger.atomic() as atomic:
+        with (
+            pytest.raises((sqlite3.DatabaseError, psycopg.errors.QueryCanceled)) as caught,
+            bench.ledger.atomic() as atomic,
+        ):
             box.append(atomic)
             atomic.connection.execute(endless)
             atomic.connection.execute("SELECT 1")  # see SQLiteAtomic: the error of the first may be lost

@@ -10,6 +10,7 @@ import pytest
 
 from whereupon.deliveries import Done, Parked, Released, Retry, Waiting
 from whereupon.ledger import claims, rescue
+from whereupon.ledger.dialect import SQLITE
 from whereupon.ledger.schema import migration_sql
 
 A, B, C = "a.one:ci.created", "b.two:ci.created", "c.three:ci.created"
@@ -228,9 +229,10 @@ HOT = {
 def test_no_statement_of_the_worker_scans_a_table_that_grows(name):
     connection = sqlite3.connect(":memory:")
     for statement in migration_sql(0):
-        connection.execute(statement)
-    parameters = dict.fromkeys(re.findall(r":([a-z_]+)", HOT[name]), "1")
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {HOT[name]}", parameters)]
+        connection.execute(SQLITE.render(statement))
+    sql = SQLITE.render(HOT[name])
+    parameters = dict.fromkeys(re.findall(r":([a-z_]+)", sql), "1")
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
     connection.close()
     partial = ("whereupon_delivery_suspect", "whereupon_delivery_claimed", "whereupon_worker", "json_each")
     scans = [step for step in plan if step.startswith("SCAN") and not any(each in step for each in partial)]

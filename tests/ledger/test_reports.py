@@ -102,10 +102,10 @@ def take_all(bench):
 
 
 def test_erasure_by_subject_takes_everything_of_the_subject_and_nothing_else(bench):
-    bench.publish(A, B)
+    erased = bench.publish(A, B)
     bench.publish(A)
     with bench.transaction() as transaction:
-        transaction.run("UPDATE whereupon_event SET subject = 'user-7' WHERE rowid = 1")
+        transaction.run("UPDATE whereupon_event SET subject = 'user-7' WHERE id = :id", {"id": erased})
         assert upkeep.erase(transaction, "user-7") == (1, 2)
     assert bench.rows() == [(3, "open")]
 

@@ -23,8 +23,9 @@ from whereupon.errors import (
     LedgerVersion,
 )
 from whereupon.ledger import sqlite as sqlite_module
-from whereupon.ledger.dialect import file_system_of, has_wal_reset_bug, is_network
+from whereupon.ledger import versions
 from whereupon.ledger.schema import VERSION
+from whereupon.ledger.sqlite_build import file_system_of, has_wal_reset_bug, is_network
 from whereupon.testing import using_store
 
 
@@ -246,7 +247,7 @@ class TestVersions:
             assert f"version {VERSION + 1}" in str(caught.value)
 
     def test_an_older_ledger_says_which_command_migrates_it(self, ledger, monkeypatch):
-        monkeypatch.setattr(sqlite_module, "VERSION", VERSION + 1)
+        monkeypatch.setattr(versions, "VERSION", VERSION + 1)
         with pytest.raises(LedgerVersion, match="whereupon ledger migrate"):
             SQLiteLedger(ledger.path).connect()
 
@@ -263,14 +264,14 @@ class TestVersions:
         code = """
             import os, sys
             from whereupon import SQLiteLedger
-            from whereupon.ledger import sqlite
-            real = sqlite.migration_sql
+            from whereupon.ledger import versions
+            real = versions.migration_sql
             def dying(current):
                 for number, statement in enumerate(real(current)):
                     if number == 3:
                         os._exit(9)
                     yield statement
-            sqlite.migration_sql = dying
+            versions.migration_sql = dying
             SQLiteLedger(sys.argv[1]).migrate()
         """
         done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,9 +22,10 @@ from hypothesis.stateful import (
 )
 
 from tests.ledger.conftest import Bench
+from tests.servers import new_database
 from whereupon import SQLiteLedger
 from whereupon.deliveries import CRASHES, Done, Parked, Released, Retry, Waiting
-from whereupon.ledger import claims, operators, rescue, upkeep
+from whereupon.ledger import PostgresLedger, claims, operators, rescue, upkeep
 
 SUBSCRIPTIONS = ("a.one:ci.created", "b.two:ci.created", "c.three:ci.created")
 RETENTION = timedelta(hours=1)
@@ -47,11 +49,14 @@ class LedgerMachine(RuleBasedStateMachine):
     workers = Bundle("workers")
     claimed = Bundle("claimed")
 
-    @initialize(target=workers)
-    def start(self):
+    def new_bench(self) -> Bench:
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # thousands of commits: no disk needed
         self.folder = tempfile.TemporaryDirectory(dir=memory)
-        self.bench = Bench(SQLiteLedger(Path(self.folder.name) / "l.sqlite3", own_transaction=True))
+        return Bench(SQLiteLedger(Path(self.folder.name) / "l.sqlite3", own_transaction=True))
+
+    @initialize(target=workers)
+    def start(self):
+        self.bench = self.new_bench()
         self.rows: dict[int, Row] = {}
         self.leases: dict[str, int] = {}
         self.taken: list = []
@@ -260,3 +265,25 @@ LedgerMachine.TestCase.settings = settings(
     max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestLedger = LedgerMachine.TestCase
+
+
+@functools.cache
+def postgres() -> Bench:
+    return Bench(PostgresLedger(new_database(), own_transaction=True))
+
+
+class PostgresMachine(LedgerMachine):
+    """The same against PostgreSQL, in one database that each example empties."""
+
+    def new_bench(self) -> Bench:
+        bench = postgres()
+        with bench.transaction() as transaction:
+            transaction.run("TRUNCATE whereupon_event, whereupon_delivery, whereupon_worker RESTART IDENTITY")
+        return bench
+
+    def teardown(self) -> None:
+        """Keep the database for the next example."""
+
+
+PostgresMachine.TestCase.settings = settings(LedgerMachine.TestCase.settings, max_examples=40)
+TestPostgres = PostgresMachine.TestCase

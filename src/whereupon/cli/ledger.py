@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from whereupon.cli.reporting import counted, deliveries, fail, say, store_option, the_store
 from whereupon.ledger import upkeep
+from whereupon.ledger.dialect import Dialect
 from whereupon.ledger.schema import migration_sql
 
 
@@ -33,10 +36,17 @@ def migrate(store: str | None) -> None:
     show_default=True,
     help="The version there is.",
 )
-def sql(current: int) -> None:
+@click.option(
+    "--database",
+    type=click.Choice(["sqlite", "postgresql"]),
+    help="For which database; that of the store by default.",
+)
+@store_option
+def sql(store: str | None, current: int, database: Literal["sqlite", "postgresql"] | None) -> None:
     """Print the SQL that `migrate` would run."""
+    dialect = Dialect(database, "named") if database else the_store(store)[1].ledger.dialect
     for statement in migration_sql(current):
-        say(f"{statement};")
+        say(f"{dialect.render(statement)};")
 
 
 @ledger.command()

@@ -23,7 +23,7 @@ _HISTORY: Final = 20
 _DUE: Final = """
     SELECT id, due_at, group_id FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0 AND due_at <= :now
-    ORDER BY due_at, id LIMIT :most
+    ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
 """
 _NEXT: Final = """
     SELECT due_at FROM whereupon_delivery
@@ -34,26 +34,26 @@ _GROUP: Final = """
     SELECT id FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0
         AND due_at = :due_at AND group_id = :group_id
-    ORDER BY id
+    ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _SUSPECT: Final = """
     SELECT id, due_at FROM whereupon_delivery
     WHERE state = 'open' AND crashes > 0 AND crashes >= :least AND crashes < :below
-        AND subscription IN (SELECT value FROM json_each(:subscriptions))
+        AND subscription = ANY(:subscriptions)
     ORDER BY due_at LIMIT 1
 """
 _CLAIM: Final = """
     UPDATE whereupon_delivery
     SET state = 'claimed', worker = :worker, token = :token, claimed_at = :now
-    WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'open'
+    WHERE id = ANY(:ids) AND state = 'open'
 """
 _CLAIMED: Final = """
     SELECT delivery.id, event_id, subscription, token, attempts, crashes, coalesce(envelope, ''),
         group_id, recheck, refused_at
     FROM whereupon_delivery AS delivery LEFT JOIN whereupon_event AS event ON event.id = event_id
-    WHERE delivery.id IN (SELECT value FROM json_each(:ids)) AND token = :token
+    WHERE delivery.id = ANY(:ids) AND token = :token
 """
-_MANY: Final = "WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'claimed' AND token = :token"
+_MANY: Final = "WHERE id = ANY(:ids) AND state = 'claimed' AND token = :token"
 _DONE: Final = f"""
     UPDATE whereupon_delivery
     SET state = 'done', outcome = :outcome, done_at = :now, worker = NULL, overrunning = 0
@@ -143,24 +143,24 @@ def claim_suspect(
 ) -> list[Claim]:
     """Claim one delivery that was in hand when a process died; with `alone`, one on its last chance."""
     now = transaction.now()
-    found = _suspect(transaction, subscriptions, alone=alone)
+    found = _suspect(transaction, f"{_SUSPECT} FOR UPDATE SKIP LOCKED", subscriptions, alone=alone)
     claims = _take(transaction, worker, [(found[0],)] if found and found[1] <= now else [], now)
     return claims[0] if claims else []
 
 
 def next_suspect(transaction: Transaction, subscriptions: Iterable[str], *, alone: bool) -> int | None:
     """Return when the next suspect is due, in milliseconds since 1970."""
-    found = _suspect(transaction, subscriptions, alone=alone)
+    found = _suspect(transaction, _SUSPECT, subscriptions, alone=alone)
     return found[1] if found else None
 
 
 def _suspect(
-    transaction: Transaction, subscriptions: Iterable[str], *, alone: bool
+    transaction: Transaction, sql: str, subscriptions: Iterable[str], *, alone: bool
 ) -> tuple[int, int] | None:
     bounds = (ALONE_FROM, CRASHES) if alone else (1, ALONE_FROM)
     found = transaction.rows(
-        _SUSPECT,
-        {"least": bounds[0], "below": bounds[1], "subscriptions": json.dumps(list(subscriptions))},
+        sql,
+        {"least": bounds[0], "below": bounds[1], "subscriptions": list(subscriptions)},
     )
     return (found[0][0], found[0][1]) if found else None
 
@@ -206,7 +206,7 @@ def _take(
 ) -> list[list[Claim]]:
     if not jobs:
         return []
-    ids = json.dumps([delivery for job in jobs for delivery in job])
+    ids = [delivery for job in jobs for delivery in job]
     token = secrets.randbits(62)
     transaction.run(_CLAIM, {"worker": worker, "token": token, "now": now, "ids": ids})
     rows = transaction.rows(_CLAIMED, {"token": token, "ids": ids})
@@ -245,7 +245,7 @@ def _close_many(
     transaction: Transaction, sql: str, group: list[Close], parameters: dict[str, Any]
 ) -> list[Close]:
     """Close the claims of one token alike, in one statement."""
-    ids = json.dumps([each.claim.delivery for each in group])
+    ids = [each.claim.delivery for each in group]
     if transaction.run(sql, parameters | {"ids": ids}) == len(group):
         return []
     return [each for each in group if not _is_closed(transaction, each)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,15 +13,15 @@ _RETRY: Final = """
     UPDATE whereupon_delivery
     SET state = 'open', due_at = :now, attempts = 0, crashes = 0, refused_at = NULL, outcome = NULL,
         token = NULL
-    WHERE state = 'parked' AND id IN (SELECT value FROM json_each(:ids))
+    WHERE state = 'parked' AND id = ANY(:ids)
 """
 _DISCARD: Final = """
     UPDATE whereupon_delivery SET state = 'done', outcome = 'discarded', done_at = :now
-    WHERE state = 'parked' AND id IN (SELECT value FROM json_each(:ids))
+    WHERE state = 'parked' AND id = ANY(:ids)
 """
 _EVENTS: Final = """
     SELECT id FROM whereupon_event
-    WHERE name IN (SELECT value FROM json_each(:names)) AND published_at >= :since ORDER BY published_at, id
+    WHERE name = ANY(:names) AND published_at >= :since ORDER BY published_at, id
 """
 _REOPEN: Final = """
     UPDATE whereupon_delivery
@@ -39,17 +38,17 @@ _INSERT: Final = """
 
 def retry_parked(transaction: Transaction, ids: Iterable[int]) -> int:
     """Open parked deliveries again, with all their attempts; return how many."""
-    return transaction.run(_RETRY, {"now": transaction.now(), "ids": json.dumps(list(ids))})
+    return transaction.run(_RETRY, {"now": transaction.now(), "ids": list(ids)})
 
 
 def discard_parked(transaction: Transaction, ids: Iterable[int]) -> int:
     """Close parked deliveries for good; they stay on record until retention. Return how many."""
-    return transaction.run(_DISCARD, {"now": transaction.now(), "ids": json.dumps(list(ids))})
+    return transaction.run(_DISCARD, {"now": transaction.now(), "ids": list(ids)})
 
 
 def events_named(transaction: Transaction, names: Iterable[str], since: int) -> list[str]:
     """Return the ids of the events of these names that were published since a moment."""
-    return [row[0] for row in transaction.rows(_EVENTS, {"names": json.dumps(list(names)), "since": since})]
+    return [row[0] for row in transaction.rows(_EVENTS, {"names": list(names), "since": since})]
 
 
 def replay(transaction: Transaction, events: Iterable[str], subscription: str) -> int:

@@ -11,26 +11,93 @@ if TYPE_CHECKING:
     from whereupon.deliveries import NewDelivery
     from whereupon.ledger_protocol import Record, Transaction
 
+CHANNEL: Final = "whereupon"
+"""The channel of PostgreSQL on which workers are told that something was committed."""
+
 _EVENT: Final = """
     INSERT INTO whereupon_event
-        (id, name, published_at, correlation_id, causation_id, subject, skipped, envelope) VALUES
+        (id, name, correlation_id, causation_id, subject, skipped, envelope, published_at)
 """
-_DELIVERY: Final = """
-    INSERT INTO whereupon_delivery (event_id, subscription, due_at, group_id, recheck) VALUES
+_DELIVERY: Final = "INSERT INTO whereupon_delivery (event_id, subscription, group_id, recheck, due_at)"
+_NOW: Final = "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS bigint)"
+_TEXTS: Final = ", ".join(
+    f"CAST(:{name} AS text[])"
+    for name in ("ids", "names", "correlations", "causations", "subjects", "skipped", "envelopes")
+)
+_ONE: Final = f"""
+    WITH event AS (
+        {_EVENT} VALUES (:id, :name, :correlation, :causation, :subject, :skipped, :envelope, {_NOW})
+    )
 """
+_MANY: Final = f"""
+    WITH event AS (
+        {_EVENT} SELECT *, {_NOW} FROM unnest({_TEXTS})
+    )
+"""
+_PLAIN: Final = f"""
+    , delivery AS (
+        {_DELIVERY} SELECT :id, subscription, NULL, 0, {_NOW}
+        FROM unnest(CAST(:subscriptions AS text[])) AS given(subscription)
+    )
+"""
+_FULL: Final = f"""
+    , delivery AS (
+        {_DELIVERY} SELECT event_id, subscription, group_id, recheck, {_NOW} + delay
+        FROM unnest(CAST(:events AS text[]), CAST(:subscriptions AS text[]), CAST(:groups AS text[]),
+                    CAST(:rechecks AS int[]), CAST(:delays AS bigint[]))
+            AS given(event_id, subscription, group_id, recheck, delay)
+    )
+"""
+_NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', '')"
+_QUIET: Final = "SELECT 1"
 _ROWS: Final = 100
 """How many rows one statement inserts at most; every build of SQLite takes 999 parameters."""
 
 
 def write(transaction: Transaction, records: Sequence[Record]) -> None:
-    """Write events and their deliveries: two statements for up to `_ROWS` of each."""
+    """Write events and their deliveries.
+
+    On PostgreSQL in one statement, by the database's clock; on SQLite in two for up to `_ROWS` of each.
+    """
+    if transaction.dialect.name == "postgresql":
+        transaction.rows(*statement(records))
+        return
     now = transaction.now()
-    _insert(transaction, _EVENT, [_event_row(record, now) for record in records])
+    _insert(transaction, _EVENT, [(*_event_row(record), now) for record in records])
     _insert(
         transaction,
         _DELIVERY,
-        [_delivery_row(delivery, now) for record in records for delivery in record.deliveries],
+        [
+            (delivery.event_id, *_delivery_row(delivery), now + _milliseconds(delivery))
+            for record in records
+            for delivery in record.deliveries
+        ],
     )
+
+
+def statement(records: Sequence[Record]) -> tuple[str, dict[str, Any]]:
+    """Return the one statement that publishes on PostgreSQL, and its parameters.
+
+    It tells the workers when the transaction commits, unless nobody hears any of the events.
+    """
+    deliveries = [delivery for record in records for delivery in record.deliveries]
+    if len(records) == 1:
+        names = ("id", "name", "correlation", "causation", "subject", "skipped", "envelope")
+        sql, parameters = _ONE, dict(zip(names, _event_row(records[0]), strict=True))
+    else:
+        columns = [list(column) for column in zip(*map(_event_row, records), strict=True)]
+        names = ("ids", "names", "correlations", "causations", "subjects", "skipped", "envelopes")
+        sql, parameters = _MANY, dict(zip(names, columns, strict=True))
+    if not deliveries:
+        return sql + _QUIET, parameters
+    parameters["subscriptions"] = [each.subscription for each in deliveries]
+    if len(records) == 1 and not any(each.delay or each.group or each.recheck for each in deliveries):
+        return sql + _PLAIN + _NOTIFY, parameters
+    parameters["events"] = [each.event_id for each in deliveries]
+    parameters["groups"] = [each.group for each in deliveries]
+    parameters["rechecks"] = [int(each.recheck) for each in deliveries]
+    parameters["delays"] = [_milliseconds(each) for each in deliveries]
+    return sql + _FULL + _NOTIFY, parameters
 
 
 def _insert(transaction: Transaction, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -38,18 +105,21 @@ def _insert(transaction: Transaction, sql: str, rows: Sequence[tuple[Any, ...]])
         page = rows[start : start + _ROWS]
         marks = f"({', '.join('?' * len(page[0]))})"
         values = [value for row in page for value in row]
-        transaction.run(sql + ", ".join([marks] * len(page)), values)
+        transaction.run(f"{sql} VALUES {', '.join([marks] * len(page))}", values)
 
 
-def _event_row(record: Record, now: int) -> tuple[Any, ...]:
+def _event_row(record: Record) -> tuple[Any, ...]:
     envelope = record.envelope
     skipped = json.dumps(record.skipped) if record.skipped else None
     return (
-        envelope.id, envelope.type, now, envelope.correlation_id, envelope.causation_id, envelope.subject,
+        envelope.id, envelope.type, envelope.correlation_id, envelope.causation_id, envelope.subject,
         skipped, record.text.decode(),
     )  # fmt: skip
 
 
-def _delivery_row(delivery: NewDelivery, now: int) -> tuple[Any, ...]:
-    due_at = now + round(delivery.delay.total_seconds() * 1000) if delivery.delay else now
-    return (delivery.event_id, delivery.subscription, due_at, delivery.group, int(delivery.recheck))
+def _delivery_row(delivery: NewDelivery) -> tuple[Any, ...]:
+    return delivery.subscription, delivery.group, int(delivery.recheck)
+
+
+def _milliseconds(delivery: NewDelivery) -> int:
+    return round(delivery.delay.total_seconds() * 1000) if delivery.delay else 0

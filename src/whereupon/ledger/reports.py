@@ -17,7 +17,8 @@ _COUNTS: Final = """
     FROM whereupon_delivery GROUP BY subscription, state, outcome
 """
 _SKIPPED: Final = """
-    SELECT skip.value, count(*) FROM whereupon_event, json_each(whereupon_event.skipped) AS skip
+    SELECT skip.value, count(*)
+    FROM whereupon_event, json_array_elements_text(CAST(skipped AS json)) AS skip(value)
     WHERE skipped IS NOT NULL GROUP BY skip.value
 """
 _DELIVERY: Final = """
@@ -135,9 +136,9 @@ def waiting_for_code(transaction: Transaction, known: Iterable[str]) -> dict[str
     """Count the open deliveries of subscriptions that this code does not know."""
     sql = """
         SELECT subscription, count(*) FROM whereupon_delivery WHERE state = 'open'
-            AND subscription NOT IN (SELECT value FROM json_each(:known)) GROUP BY subscription
+            AND subscription <> ALL(:known) GROUP BY subscription
     """
-    return {row[0]: row[1] for row in transaction.rows(sql, {"known": json.dumps(sorted(known))})}
+    return {row[0]: row[1] for row in transaction.rows(sql, {"known": sorted(known)})}
 
 
 def oldest_open(transaction: Transaction) -> tuple[str, int] | None:

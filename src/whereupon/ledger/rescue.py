@@ -7,7 +7,6 @@ had claimed goes back.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,11 +26,11 @@ _REGISTER: Final = """
     VALUES (:id, :host, :place, :pid, :born, :kind, :now, :until)
 """
 _BEAT: Final = """
-    UPDATE whereupon_worker SET lease_until = :until WHERE id IN (SELECT value FROM json_each(:ids))
+    UPDATE whereupon_worker SET lease_until = :until WHERE id = ANY(:ids)
     RETURNING id
 """
 _ALL: Final = "SELECT id, host, place, pid, born, kind, lease_until, started_at FROM whereupon_worker"
-_LEASE_OF: Final = "SELECT lease_until FROM whereupon_worker WHERE id = :id"
+_LEASE_OF: Final = "SELECT lease_until FROM whereupon_worker WHERE id = :id FOR KEY SHARE"
 _FORGET: Final = "DELETE FROM whereupon_worker WHERE id = :id"
 _HELD: Final = """
     SELECT id, crashes, history, overrunning FROM whereupon_delivery
@@ -44,7 +43,7 @@ _ORPHANS: Final = """
 _GIVE_BACK: Final = """
     UPDATE whereupon_delivery
     SET state = :state, outcome = :reason, crashes = crashes + :blame, due_at = :now, token = NULL,
-        worker = NULL, overrunning = 0, group_id = CASE WHEN :blame THEN NULL ELSE group_id END,
+        worker = NULL, overrunning = 0, group_id = CASE WHEN :blame = 1 THEN NULL ELSE group_id END,
         error = coalesce(:error, error),
         history = coalesce(:history, history)
     WHERE id = :id AND worker = :worker AND state = 'claimed'
@@ -100,12 +99,12 @@ def register(transaction: Transaction, process: Process) -> None:
 def beat(transaction: Transaction, workers: Iterable[str]) -> set[str]:
     """Renew the leases of running workers and return those that are still known."""
     until = transaction.now() + LEASE
-    rows = transaction.rows(_BEAT, {"until": until, "ids": json.dumps(sorted(workers))})
+    rows = transaction.rows(_BEAT, {"until": until, "ids": sorted(workers)})
     return {row[0] for row in rows}
 
 
 def holds_lease(transaction: Transaction, worker: str) -> bool:
-    """Tell whether a worker may still claim and close."""
+    """Tell whether a worker may still claim and close; until the transaction ends, nobody can rescue it."""
     rows = transaction.rows(_LEASE_OF, {"id": worker})
     return bool(rows) and rows[0][0] > transaction.now()
 
@@ -130,6 +129,7 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
     was ended on purpose. Overrunning handlers have been counted as failed and are not blamed.
     """
     now = transaction.now()
+    transaction.run(_FORGET, {"id": worker})  # first, as it waits for what the worker still writes
     held = transaction.rows(_HELD, {"worker": worker})
     blamed = _blamed(held) if blame else set()
     suspects: list[int] = []
@@ -153,7 +153,6 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
         )
         if is_blamed:
             (parked if is_parked else suspects).append(delivery)
-    transaction.run(_FORGET, {"id": worker})
     return Rescued(worker, len(held), tuple(suspects), tuple(parked))
 
 

@@ -8,20 +8,19 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from whereupon.errors import (
     InvalidConfiguration,
-    InvalidSubscriber,
     LedgerMissing,
-    LedgerVersion,
     WhereuponError,
 )
-from whereupon.ledger import publish
-from whereupon.ledger.dialect import file_system_of, has_wal_reset_bug, is_network
-from whereupon.ledger.schema import VERSION, migration_sql
+from whereupon.ledger import publish, versions
+from whereupon.ledger.dialect import SQLITE, Dialect
+from whereupon.ledger.pool import Pool
+from whereupon.ledger.schema import VERSION
 from whereupon.ledger.sqlite_atomic import SQLiteAtomic
+from whereupon.ledger.sqlite_build import file_system_of, has_wal_reset_bug, is_network
 from whereupon.ledger.sqlite_connection import (
     SQLiteConnection,
     SQLiteTransaction,
@@ -29,9 +28,7 @@ from whereupon.ledger.sqlite_connection import (
     translated,
 )
 from whereupon.ledger.sqlite_joining import refuse_other_file, refuse_to_join, watch
-from whereupon.ledger.sqlite_pool import Pool
-from whereupon.subscribers import needs_transaction
-from whereupon.subscriptions import location
+from whereupon.ledger.transactions import transaction_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
     from whereupon.subscriptions import Subscription
 
 JournalMode = Literal["auto", "wal", "rollback"]
-
-_MIGRATE: Final = "whereupon ledger migrate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +53,7 @@ class SQLiteLedger:
     left alone. Raises `InvalidConfiguration`.
     """
 
+    dialect: ClassVar[Dialect] = SQLITE
     takes_turns: ClassVar[bool] = True
     atomic_timeout: ClassVar[timedelta | None] = timedelta(seconds=5)
 
@@ -65,7 +61,7 @@ class SQLiteLedger:
     own_transaction: bool = False
     busy_timeout: timedelta = timedelta(seconds=30)
     journal: JournalMode = "auto"
-    _pool: Pool = field(init=False, repr=False, compare=False)
+    _pool: Pool[SQLiteConnection] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -98,21 +94,7 @@ class SQLiteLedger:
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Yield what this ledger cannot honour of a subscription."""
-        subscriber = subscription.subscriber
-        where = location(subscription)
-        for kind in needs_transaction(subscriber):
-            if kind not in self.transaction_types:
-                yield InvalidSubscriber(
-                    f"nothing fills a parameter annotated {kind.__name__} of {subscriber.name}",
-                    where=where,
-                    fix="with this ledger, annotate Envelope, or sqlite3.Connection with atomic=True",
-                )
-        if subscriber.options.atomic and subscriber.is_async:
-            yield InvalidSubscriber(
-                f"{subscriber.name} is async and atomic, and sqlite3 has no async transaction",
-                where=where,
-                fix="make it a plain function, which runs in a thread",
-            )
+        return transaction_faults(subscription, self.transaction_types)
 
     def write(self, records: Sequence[Record], on: object | None) -> None:
         """Write records in the transaction of `on`, a `sqlite3.Connection`, or in one of their own."""
@@ -185,7 +167,7 @@ class SQLiteLedger:
         connection = self._open()
         try:
             with connection.reading() as transaction:
-                _refuse_version(transaction, self.path)
+                versions.refuse_other(transaction, str(self.path))
                 own_file = bool(transaction.rows("SELECT own_file FROM whereupon_ledger")[0][0])
             self._choose_journal(connection, own_file=own_file)
         except BaseException:
@@ -211,7 +193,7 @@ class SQLiteLedger:
                 fix="put the file on a local disk, or use PostgreSQL",
             )
         if not self.path.is_file():
-            raise LedgerMissing(f"there is no ledger at {self.path}", fix=_MIGRATE)
+            raise LedgerMissing(f"there is no ledger at {self.path}", fix=versions.MIGRATE)
         return SQLiteConnection(self.path, self.busy_timeout)
 
     def _mode(self) -> Literal["wal", "persist"]:
@@ -231,12 +213,7 @@ class SQLiteLedger:
         connection = self._open()
         try:
             with connection.transaction() as transaction:
-                before = _version_in(transaction)
-                if before > VERSION:
-                    raise _newer(before, self.path)
-                for statement in migration_sql(before):
-                    transaction.run(statement)
-                _note_version(transaction, before, own_file=created)
+                before = versions.migrate(transaction, str(self.path), own_file=created)
                 own_file = bool(transaction.rows("SELECT own_file FROM whereupon_ledger")[0][0])
             self._choose_journal(connection, own_file=own_file)
         finally:
@@ -248,7 +225,7 @@ class SQLiteLedger:
         connection = self._open()
         try:
             with connection.reading() as transaction:
-                return _version_in(transaction)
+                return versions.version_of(transaction)
         finally:
             connection.close()
 
@@ -273,53 +250,6 @@ class SQLiteLedger:
         else:
             yield "ok", f"journal mode {journal}, synchronous {_synchronous(synchronous)}"
         yield "ok", f"file system {file_system_of(self.path) or 'unknown'} below {self.path}"
-
-
-def _tables(transaction: SQLiteTransaction) -> set[str]:
-    sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'whereupon\\_%' ESCAPE '\\'"
-    return {row[0] for row in transaction.rows(sql)}
-
-
-def _version_in(transaction: SQLiteTransaction) -> int:
-    tables = _tables(transaction)
-    if not tables:
-        return 0
-    rows = transaction.rows("SELECT version FROM whereupon_ledger") if "whereupon_ledger" in tables else []
-    if len(rows) != 1:
-        raise LedgerVersion(
-            f"the database has the tables {', '.join(sorted(tables))} but no version of a ledger",
-            fix="if these tables are not whereupon's, rename them; otherwise restore the file from a backup",
-        )
-    return int(rows[0][0])
-
-
-def _refuse_version(transaction: SQLiteTransaction, path: Path) -> None:
-    version = _version_in(transaction)
-    if version == 0:
-        raise LedgerMissing(f"{path} holds no ledger", fix=_MIGRATE)
-    if version < VERSION:
-        raise LedgerVersion(
-            f"the ledger at {path} has version {version}, this code needs {VERSION}", fix=_MIGRATE
-        )
-    if version > VERSION:
-        raise _newer(version, path)
-
-
-def _newer(version: int, path: Path) -> LedgerVersion:
-    return LedgerVersion(
-        f"the ledger at {path} has version {version}, this code knows {VERSION} at most",
-        fix="install the version of whereupon that made it, or a newer one",
-    )
-
-
-def _note_version(transaction: SQLiteTransaction, before: int, *, own_file: bool) -> None:
-    if before:
-        transaction.run("UPDATE whereupon_ledger SET version = :version", {"version": VERSION})
-        return
-    transaction.run(
-        "INSERT INTO whereupon_ledger (one, version, ledger_id, own_file) VALUES (1, :version, :id, :own)",
-        {"version": VERSION, "id": uuid4().hex, "own": int(own_file)},
-    )
 
 
 def _synchronous(value: Any) -> str:

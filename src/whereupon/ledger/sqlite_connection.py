@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 from whereupon.errors import LedgerBusy, LedgerMissing, LedgerUnavailable, WhereuponError
+from whereupon.ledger.dialect import SQLITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import timedelta
     from pathlib import Path
 
@@ -63,6 +64,8 @@ class SQLiteTransaction:
 
     __slots__ = ("_connection", "_patience")
 
+    dialect: Final = SQLITE
+
     def __init__(
         self,
         connection: sqlite3.Connection,
@@ -81,17 +84,13 @@ class SQLiteTransaction:
         def fetch() -> list[Row]:
             cursor = self._connection.cursor()
             cursor.row_factory = None  # the caller's connection may have one
-            return cursor.execute(sql, parameters).fetchall()
+            return cursor.execute(SQLITE.render(sql), SQLITE.bind(parameters)).fetchall()
 
         return self._patience(fetch) if self._patience else fetch()
 
     def run(self, sql: str, parameters: Parameters = _NOTHING) -> int:
         """Run a statement and return how many rows it changed."""
-        return self._connection.execute(sql, parameters).rowcount
-
-    def run_many(self, sql: str, parameters: Iterable[Parameters]) -> int:
-        """Run a statement once for each set of parameters and return how many rows were changed."""
-        return self._connection.executemany(sql, parameters).rowcount
+        return self._connection.execute(SQLITE.render(sql), SQLITE.bind(parameters)).rowcount
 
 
 class SQLiteConnection:

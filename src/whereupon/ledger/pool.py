@@ -1,4 +1,4 @@
-"""Idle connections of a SQLite ledger, kept for the next transaction."""
+"""Idle connections of a ledger, kept for the next transaction."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from whereupon.ledger.sqlite_connection import SQLiteConnection
+
+class _Pooled(Protocol):
+    def is_current(self) -> bool: ...
+
+    def close(self) -> None: ...
 
 
-class Pool:
+_C = TypeVar("_C", bound=_Pooled)
+
+
+class Pool(Generic[_C]):
     """Idle connections of one ledger in one process; a fork starts with none."""
 
     def __init__(self) -> None:
-        self._idle: list[SQLiteConnection] = []
+        self._idle: list[_C] = []
         self._lock = threading.Lock()
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)
 
     @contextlib.contextmanager
-    def borrowed(self, connect: Callable[[], SQLiteConnection]) -> Iterator[SQLiteConnection]:
+    def borrowed(self, connect: Callable[[], _C]) -> Iterator[_C]:
         """Lend a connection; it is closed instead of kept when something went wrong with it."""
         connection = self._take() or connect()
         try:
@@ -35,11 +42,11 @@ class Pool:
         with self._lock:
             self._idle.append(connection)
 
-    def _take(self) -> SQLiteConnection | None:
+    def _take(self) -> _C | None:
         with self._lock:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._idle = []  # a handle of SQLite must not be used, nor closed, behind a fork
+                self._idle = []  # a handle must not be used, nor closed, behind a fork
             while self._idle:
                 connection = self._idle.pop()
                 if connection.is_current():
@@ -48,7 +55,7 @@ class Pool:
         return None
 
 
-def _close_all(idle: list[SQLiteConnection], pid: int) -> None:
+def _close_all(idle: list[_C], pid: int) -> None:
     if pid == os.getpid():
         for connection in idle:
             connection.close()

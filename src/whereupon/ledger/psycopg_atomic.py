@@ -1,0 +1,77 @@
+"""The transaction of an atomic subscriber on PostgreSQL: its effects and the close commit together."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from whereupon.errors import LostClaim, NoTransaction
+from whereupon.ledger import claims
+from whereupon.ledger.psycopg_connection import PsycopgTransaction, ended, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from whereupon.deliveries import Close
+    from whereupon.ledger.dialect import Dialect
+
+
+class PsycopgAtomic:
+    """One transaction on a connection that only whereupon can end: psycopg refuses commit and rollback in it.
+
+    `expire` may be called from another thread: the statement that runs is cancelled, and whatever the
+    subscriber still does is rolled back.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        borrow: contextlib.AbstractContextManager[psycopg.Connection[Any]],
+        dialect: Dialect,
+    ) -> None:
+        self._conninfo = conninfo
+        self._borrow = borrow
+        self._dialect = dialect
+        self._expired = False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with translated(self._conninfo), contextlib.ExitStack() as stack:
+            self.connection: psycopg.Connection[Any] = stack.enter_context(self._borrow)
+            stack.enter_context(ended(self.connection))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ours = translated(self._conninfo) if error is None else contextlib.nullcontext()
+        with ours:  # an error of the subscriber's own stays what it is
+            self._stack.__exit__(kind, error, trace)
+
+    def finish(self, closes: Sequence[Close]) -> None:
+        """Close the deliveries inside the transaction. Raises `LostClaim`."""
+        if self.connection.info.transaction_status == TransactionStatus.IDLE:
+            raise NoTransaction(
+                "the subscriber has ended its transaction, so its effects and its delivery commit apart",
+                fix="leave COMMIT and ROLLBACK to whereupon; raise to roll back, or take atomic=True away",
+            )
+        lost = list(closes)
+        if not self._expired:
+            with translated(self._conninfo):
+                lost = claims.close(PsycopgTransaction(self.connection, self._dialect), closes)
+        if lost:
+            raise LostClaim(
+                f"delivery {lost[0].claim.delivery} is not held by this worker any more",
+                fix="nothing: its effects were rolled back, and the worker that holds it handles it",
+            )
+
+    def expire(self) -> None:
+        """Cancel the statement that runs, and let nothing of this transaction be committed."""
+        self._expired = True
+        with contextlib.suppress(psycopg.Error):
+            self.connection.cancel_safe(timeout=2)
