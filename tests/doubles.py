@@ -1,5 +1,7 @@
 """A ledger for tests of what is published: it keeps what a store has it write."""
 
+import contextlib
+
 from whereupon.errors import InvalidSubscriber
 
 
@@ -12,11 +14,14 @@ class RecordingLedger:
     def __init__(self):
         self.written = []
 
-    def write(self, records, on):
+    def write(self, records, on, *, strict):
         self.written.append((list(records), on))
 
-    async def awrite(self, records, on):
-        self.write(records, on)
+    async def awrite(self, records, on, *, strict):
+        self.write(records, on, strict=strict)
+
+    def scope(self):
+        return contextlib.nullcontext()
 
     def faults_of(self, subscription):
         if subscription.subscriber.options.queue == "unknown":

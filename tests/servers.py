@@ -54,7 +54,8 @@ class PostgreSQL:
 
     def _run(self, command: str, *arguments: object, check: bool = True) -> None:
         done = subprocess.run(
-            [self._bin / command, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder, **self._user
+            [self._bin / command, *map(str, arguments)],
+            capture_output=True, text=True, cwd=self.folder, **self._user,
         )  # fmt: skip
         if check and done.returncode:
             raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")

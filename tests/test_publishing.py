@@ -227,7 +227,7 @@ async def test_a_coroutine_publishes_in_the_same_way():
 def test_what_the_ledger_raises_reaches_the_publisher():
     store = store_of()
 
-    def write(records, on):
+    def write(records, on, *, strict):
         raise Full
 
     store.ledger.write = write

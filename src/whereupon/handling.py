@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from whereupon.deliveries import Claim, Close, Done, Parked, Released, Result, Retry, Waiting
 from whereupon.envelopes import Envelope, InvalidEnvelope, handled
@@ -19,7 +19,7 @@ from whereupon.publishing import joined
 
 if TYPE_CHECKING:
     from whereupon.contracts import Contract
-    from whereupon.ledger_protocol import Atomic
+    from whereupon.ledger_protocol import AsyncLedger, Atomic
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
@@ -31,6 +31,16 @@ _IGNORED: Final = Done("ignored")
 _NOTHING: Final = contextlib.nullcontext()
 
 _log = logging.getLogger("whereupon.worker")
+
+
+class Fills(Protocol):
+    """What fills the parameters of an atomic subscriber; see `Atomic`."""
+
+    connection: Any
+
+    def argument(self, kind: type) -> object:
+        """Return what fills a parameter of this type."""
+        ...
 
 
 class Prepared(NamedTuple):
@@ -62,12 +72,16 @@ class Call:
         """The only event, or the first of a list."""
         return self.prepared[0]
 
-    def arguments(self, connection: object | None) -> list[Any]:
+    def arguments(self, atomic: Fills | None) -> list[Any]:
         """Return what the function is called with: the event or the list, then what it asks for."""
         events = [each.event for each in self.prepared]
         head = events if self.subscription.subscriber.takes_list else events[0]
         takes = self.subscription.subscriber.takes
-        return [head, *(self.first.envelope if each is Envelope else connection for each in takes)]
+        rest = [
+            self.first.envelope if each is Envelope else atomic.argument(each) if atomic else None
+            for each in takes
+        ]
+        return [head, *rest]
 
 
 def prepare(
@@ -150,29 +164,29 @@ def _upcast(contract: Contract, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return payload
 
 
-def called(store: EventStore, call: Call, connection: object | None = None) -> object:
+def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
     """Call a subscriber as a worker does, and return what it returned; its exceptions pass through.
 
-    `connection` is the transaction of an atomic subscriber; what is published meanwhile joins it.
+    `atomic` is the transaction of an atomic subscriber; what is published meanwhile joins it.
     """
     envelope = call.first.envelope
-    tokens = handled.set(envelope), joined.set(connection)
+    tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
-        with store.around(envelope) if store.around else _NOTHING:
-            return call.subscription.subscriber.function(*call.arguments(connection))
+        with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
+            return call.subscription.subscriber.function(*call.arguments(atomic))
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
 
 
-async def acalled(store: EventStore, call: Call) -> object:
+async def acalled(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
     """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
     function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
     envelope = call.first.envelope
-    tokens = handled.set(envelope), joined.set(None)
+    tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
-        with store.around(envelope) if store.around else _NOTHING:
-            return await function(*call.arguments(None))
+        with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
+            return await function(*call.arguments(atomic))
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
@@ -207,7 +221,7 @@ def _handle_atomically(store: EventStore, call: Call, watch: Callable[[Atomic], 
         stack.push(atomic.__exit__)
         if watch:
             watch(atomic)
-        returned = called(store, call, atomic.connection)
+        returned = called(store, call, atomic)
         atomic.finish(_successes(call, returned))
     return []
 
@@ -219,7 +233,12 @@ async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list
     """
     try:
         async with limit:
+            if call.subscription.subscriber.options.atomic:
+                return await _ahandle_atomically(store, call)
             returned = await acalled(store, call)
+    except LostClaim as error:
+        _log.warning("%s: %s", call.subscription.id, error)
+        return []
     except TimeoutError as error:
         return _failures(call, TimeoutError(overrun_text(call)) if limit.expired() else error)
     except BaseException as failure:  # a subscriber may raise anything, CancelledError too
@@ -227,6 +246,20 @@ async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list
             raise
         return _failures(call, failure)
     return _successes(call, returned)
+
+
+async def _ahandle_atomically(store: EventStore, call: Call) -> list[Close]:
+    atomic = cast("AsyncLedger", store.ledger).aatomic()
+    try:
+        await atomic.__aenter__()
+    except WhereuponError as error:
+        _log.error("%s could not begin: %s", call.subscription.id, error)
+        return [Close(each.claim, Released()) for each in call.prepared]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_exit(atomic.__aexit__)
+        returned = await acalled(store, call, atomic)
+        await atomic.finish(_successes(call, returned))
+    return []
 
 
 def _is_cancellation(error: BaseException) -> bool:

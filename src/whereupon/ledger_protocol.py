@@ -84,6 +84,11 @@ class Atomic(Protocol):
     """The transaction in which an atomic subscriber runs and its delivery is closed."""
 
     connection: Any
+    """What an event joins that is published meanwhile."""
+
+    def argument(self, kind: type) -> object:
+        """Return what fills a parameter of the subscriber that is annotated with a transaction type."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -97,6 +102,27 @@ class Atomic(Protocol):
 
     def expire(self) -> None:
         """Roll back now, whoever is still running in it. May be called from another thread."""
+        ...
+
+
+class AsyncAtomic(Protocol):
+    """The transaction in which an atomic subscriber runs that is a coroutine function."""
+
+    connection: Any
+    """What an event joins that is published meanwhile."""
+
+    def argument(self, kind: type) -> object:
+        """Return what fills a parameter of the subscriber that is annotated with a transaction type."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    async def finish(self, closes: Sequence[Close]) -> None:
+        """Close deliveries inside the transaction; raises `LostClaim` when one is not held any more."""
         ...
 
 
@@ -118,11 +144,15 @@ class Ledger(Protocol):
         """The time limit of an atomic subscriber that names none."""
         ...
 
-    def write(self, records: Sequence[Record], on: object | None) -> None:
-        """Write records in the transaction of `on`, or as the ledger says where that is None."""
+    def write(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
+        """Write records in the transaction of `on`, or as the ledger says where that is None.
+
+        A ledger that would rather write in a transaction of its own than lose an event does so only if not
+        `strict`.
+        """
         ...
 
-    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+    async def awrite(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Write records without blocking the event loop."""
         ...
 
@@ -136,6 +166,10 @@ class Ledger(Protocol):
 
     def atomic(self) -> Atomic:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
+        ...
+
+    def scope(self) -> AbstractContextManager[object]:
+        """Return what surrounds each call of a subscriber in a worker."""
         ...
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
@@ -167,4 +201,12 @@ class Ledger(Protocol):
 
     def describe(self) -> str:
         """Say which database this is, without passwords."""
+        ...
+
+
+class AsyncLedger(Ledger, Protocol):
+    """A ledger on which atomic subscribers may be coroutine functions."""
+
+    def aatomic(self) -> AsyncAtomic:
+        """Return the transaction for one call, to be entered."""
         ...

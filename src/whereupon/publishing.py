@@ -37,7 +37,7 @@ def publish_many(events: Iterable[BaseEvent], *, on: object | None = None) -> li
     store = current_store()
     records = store.records(list(events))
     if records:
-        store.ledger.write(records, on if on is not None else joined.get())
+        store.ledger.write(records, on if on is not None else joined.get(), strict=store.strict)
     return [record.envelope for record in records]
 
 
@@ -51,7 +51,7 @@ async def apublish_many(events: Iterable[BaseEvent], *, on: object | None = None
     store = current_store()
     records = store.records(list(events))
     if records:
-        await store.ledger.awrite(records, on if on is not None else joined.get())
+        await store.ledger.awrite(records, on if on is not None else joined.get(), strict=store.strict)
     return [record.envelope for record in records]
 
 

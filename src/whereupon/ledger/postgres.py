@@ -70,7 +70,7 @@ class PostgresLedger:
         """Yield what this ledger cannot honour of a subscription."""
         return transaction_faults(subscription, joining.TRANSACTION_TYPES)
 
-    def write(self, records: Sequence[Record], on: object | None) -> None:
+    def write(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:  # noqa: ARG002
         """Write records in the transaction of `on`, a `psycopg.Connection`, or in one of their own."""
         connection = joining.joinable(on, own_transaction=self.own_transaction)
         if connection is None:
@@ -79,13 +79,13 @@ class PostgresLedger:
         else:
             joining.join(connection, self.dialect, records, self._ledger_id())
 
-    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+    async def awrite(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Write records from a coroutine; in a transaction of their own, in a thread."""
         import asyncio
 
         connection = joining.joinable(on, own_transaction=self.own_transaction)
         if connection is None:
-            await asyncio.to_thread(self.write, records, None)
+            await asyncio.to_thread(self.write, records, None, strict=strict)
         else:
             expected = self._ids[0] if self._ids else await asyncio.to_thread(self._ledger_id)
             await joining.ajoin(connection, self.dialect, records, expected)
@@ -93,6 +93,10 @@ class PostgresLedger:
     def refuse_to_join(self, on: object | None) -> None:
         """Raise where an event published on `on` could not commit with anything."""
         joining.joinable(on, own_transaction=self.own_transaction)
+
+    def scope(self) -> contextlib.nullcontext[None]:
+        """Return what surrounds each call of a subscriber in a worker: nothing."""
+        return contextlib.nullcontext()
 
     def watch(self, on: object | None, event_id: str) -> Callable[[], Fate]:
         """Note that an event is published on `on`, and return what tells its fate. For tests."""

@@ -53,6 +53,10 @@ class PsycopgAtomic:
         with ours:  # an error of the subscriber's own stays what it is
             self._stack.__exit__(kind, error, trace)
 
+    def argument(self, kind: type) -> psycopg.Connection[Any]:  # noqa: ARG002 - there is one kind
+        """Return the connection."""
+        return self.connection
+
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`."""
         if self.connection.info.transaction_status == TransactionStatus.IDLE:

@@ -42,7 +42,7 @@ def joinable(on: object | None, *, own_transaction: bool) -> Joinable | None:
             fix="publish(event, on=connection) with the connection of the business transaction, or "
             "PostgresLedger(url, own_transaction=True) if events may commit on their own",
         )
-    if not isinstance(on, Joinable):
+    if not isinstance(on, psycopg.Connection | psycopg.AsyncConnection):
         kind = f"{type(on).__module__}.{type(on).__qualname__}"
         raise WrongConnection(
             f"PostgresLedger joins the transaction of a connection of psycopg 3, not of {kind}",

@@ -96,7 +96,7 @@ class SQLiteLedger:
         """Yield what this ledger cannot honour of a subscription."""
         return transaction_faults(subscription, self.transaction_types)
 
-    def write(self, records: Sequence[Record], on: object | None) -> None:
+    def write(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:  # noqa: ARG002
         """Write records in the transaction of `on`, a `sqlite3.Connection`, or in one of their own."""
         self.refuse_to_join(on)
         if not isinstance(on, sqlite3.Connection):
@@ -107,18 +107,22 @@ class SQLiteLedger:
             refuse_other_file(on, self.path)
             publish.write(SQLiteTransaction(on), records)
 
-    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+    async def awrite(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Write records from a coroutine: in a thread of their own, unless they join a connection."""
         import asyncio
 
         if on is None:
-            await asyncio.to_thread(self.write, records, on)
+            await asyncio.to_thread(self.write, records, on, strict=strict)
         else:
-            self.write(records, on)
+            self.write(records, on, strict=strict)
 
     def refuse_to_join(self, on: object | None) -> None:
         """Raise where an event published on `on` could not commit with anything."""
         refuse_to_join(on, own_transaction=self.own_transaction)
+
+    def scope(self) -> contextlib.nullcontext[None]:
+        """Return what surrounds each call of a subscriber in a worker: nothing."""
+        return contextlib.nullcontext()
 
     def watch(self, on: object | None, event_id: str) -> Callable[[], Fate]:
         """Note that an event is published on `on`, and return what tells its fate. For tests."""

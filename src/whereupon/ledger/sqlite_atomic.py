@@ -62,6 +62,10 @@ class SQLiteAtomic:
             finally:
                 self._opened.close()
 
+    def argument(self, kind: type) -> sqlite3.Connection:  # noqa: ARG002 - there is one kind
+        """Return the connection."""
+        return self.connection
+
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`."""
         with self._mutex, self._by_ourselves(), translated(self._path):

@@ -32,7 +32,7 @@ def consume(subscriber: Function, event: BaseEvent, *, on: object | None = None)
     with recording() as recorder:
         call = _call(_free(subscriber, event), event)
         if call.subscription.subscriber.is_async:
-            return asyncio.run(acalled(_store(), call))
+            return asyncio.run(arun(recorder, call))
         return run(recorder, call, on)
 
 
@@ -42,7 +42,7 @@ async def aconsume(subscriber: Function, event: BaseEvent) -> Any:
     with recording() as recorder:
         call = _call(_free(subscriber, event), event)
         if call.subscription.subscriber.is_async:
-            return await acalled(_store(), call)
+            return await arun(recorder, call)
         return run(recorder, call, None)
 
 
@@ -83,14 +83,34 @@ def run(recorder: Recorder, call: Call, on: object | None) -> Any:
     if not call.subscription.subscriber.options.atomic:
         return called(_store(), call)
     if on is not None:
-        return called(_store(), call, on)
+        return called(_store(), call, _Given(on))
     with recorder.atomic() as atomic:
-        return called(_store(), call, atomic.connection)
+        return called(_store(), call, atomic)
+
+
+async def arun(recorder: Recorder, call: Call) -> Any:
+    """Await a subscriber that is a coroutine function; an atomic one in a transaction."""
+    if not call.subscription.subscriber.options.atomic:
+        return await acalled(_store(), call)
+    async with recorder.aatomic() as atomic:
+        return await acalled(_store(), call, atomic)
+
+
+class _Given:
+    """The transaction of the test, in which an atomic subscriber runs."""
+
+    def __init__(self, connection: object) -> None:
+        self.connection = connection
+
+    def argument(self, kind: type) -> object:
+        """Return it, whatever the annotation says."""
+        del kind
+        return self.connection
 
 
 def _handle(recorder: Recorder, call: Call, on: object | None) -> None:
     if call.subscription.subscriber.is_async:
-        asyncio.run(acalled(_store(), call))
+        asyncio.run(arun(recorder, call))
     else:
         run(recorder, call, on)
 

@@ -6,15 +6,15 @@ import asyncio
 import sqlite3
 from typing import TYPE_CHECKING
 
-from whereupon.handling import Call, acalled
 from whereupon.publishing import current_store
-from whereupon.testing.consuming import calls_for, claim_of, run
+from whereupon.testing.consuming import arun, calls_for, claim_of, run
 from whereupon.testing.recording import Recorded, Recorder, current_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from whereupon.deliveries import Claim, NewDelivery
+    from whereupon.handling import Call
 
 _DEPTH = 1000
 
@@ -35,7 +35,7 @@ async def adeliver_all() -> int:
     count = 0
     for recorder, call, on in _calls():
         if call.subscription.subscriber.is_async:
-            await acalled(current_store(), call)
+            await arun(recorder, call)
             count += len(call.prepared)
         else:
             count += _deliver(recorder, call, on)
@@ -44,7 +44,7 @@ async def adeliver_all() -> int:
 
 def _deliver(recorder: Recorder, call: Call, on: object | None) -> int:
     if call.subscription.subscriber.is_async:
-        asyncio.run(acalled(current_store(), call))
+        asyncio.run(arun(recorder, call))
     else:
         run(recorder, call, on)
     return len(call.prepared)

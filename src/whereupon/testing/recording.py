@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from whereupon.deliveries import NewDelivery
     from whereupon.errors import WhereuponError
-    from whereupon.ledger_protocol import Atomic, Fate, Ledger, Record
+    from whereupon.ledger_protocol import AsyncAtomic, AsyncLedger, Atomic, Fate, Ledger, Record
     from whereupon.subscriptions import Subscription
 
 
@@ -47,8 +47,9 @@ class Recorder:
         """What was published and not rolled back since."""
         return [each for each in self._all if each.fate() != "rolled back"]
 
-    def write(self, records: Sequence[Record], on: object | None) -> None:
+    def write(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Keep records; they vanish from `recorded` when the transaction of `on` is rolled back."""
+        del strict  # tests always are
         if self._ledger is not None:
             self._ledger.refuse_to_join(on)
         for record in records:
@@ -56,15 +57,25 @@ class Recorder:
             envelope = Envelope.from_json(record.text)
             self._all.append(Recorded(_event(record.event, envelope), envelope, record.deliveries, on, fate))
 
-    async def awrite(self, records: Sequence[Record], on: object | None) -> None:
+    async def awrite(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Keep records, from a coroutine."""
-        self.write(records, on)
+        self.write(records, on, strict=strict)
 
     def atomic(self) -> Atomic:
         """Open the transaction of an atomic subscriber on the application's ledger."""
         if self._ledger is None:
             raise RuntimeError("no store is installed, so there is no ledger for an atomic subscriber")
         return self._ledger.atomic()
+
+    def aatomic(self) -> AsyncAtomic:
+        """Open the transaction of an atomic subscriber that is a coroutine function."""
+        if self._ledger is None:
+            raise RuntimeError("no store is installed, so there is no ledger for an atomic subscriber")
+        return cast("AsyncLedger", self._ledger).aatomic()
+
+    def scope(self) -> contextlib.AbstractContextManager[object]:
+        """Return what surrounds each call of a subscriber in a worker of the application's ledger."""
+        return self._ledger.scope() if self._ledger is not None else contextlib.nullcontext()
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Find no fault: the store that is recorded has been checked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import new_database
 from whereupon.ledger import reports, rescue
 from whereupon.testing import using_store
 
@@ -23,17 +25,20 @@ ROOT = Path(__file__).parents[3]
 class App:
     """The application in its folder, its workers, and what its log says."""
 
-    def __init__(self, folder: Path, subscribers: str, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, subscribers: str, url: str, environment: dict[str, str]) -> None:
         self.folder = folder
-        self.environment = os.environ | environment | {"WORKER_APP": str(folder), "SUBSCRIBERS": subscribers}
+        own = {"WORKER_APP": str(folder), "SUBSCRIBERS": subscribers, "LEDGER_URL": url}
+        self.environment = os.environ | environment | own
         self.environment["PYTHONPATH"] = str(ROOT)
         self.workers: list[subprocess.Popen] = []
         (folder / "log").touch()
         os.environ["WORKER_APP"] = str(folder)
         self.module = importlib.import_module(APP)
         self.module.FOLDER = folder
-        self.store = self.module.make_store(subscribers)
+        self.store = self.module.make_store(subscribers, url)
         self.store.ledger.migrate()
+        with self.store.ledger.transaction() as transaction:
+            transaction.run("CREATE TABLE IF NOT EXISTS effect (number INTEGER)")
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
@@ -73,13 +78,13 @@ class App:
         }
         with self.store.ledger.reading() as transaction:
             rows = transaction.rows(
-                "SELECT subscription, state, json_extract(envelope, '$.data.number')"
+                "SELECT subscription, state, envelope"
                 " FROM whereupon_delivery JOIN whereupon_event ON whereupon_event.id = event_id"
             )
-        for subscription, state, number in rows:
+        for subscription, state, envelope in rows:
             name = subscription.partition(":")[0].rpartition(".")[2]
             if name in subscribers:
-                numbers[state][name].append(number)
+                numbers[state][name].append(json.loads(envelope)["data"]["number"])
         return numbers["done"], numbers["parked"]
 
     def children(self) -> list[int]:
@@ -116,12 +121,19 @@ class App:
                 continue
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request) -> str:
+    """Name the database of the application's ledger; a test that is about one of them overrides it."""
+    return request.param
+
+
 @pytest.fixture
-def make_app(tmp_path):
+def make_app(tmp_path, database):
     apps: list[App] = []
+    url = new_database() if database == "postgresql" else ""
 
     def make(subscribers: str = "plain", **environment: str) -> App:
-        apps.append(App(tmp_path, subscribers, environment))
+        apps.append(App(tmp_path, subscribers, url, environment))
         swap = using_store(apps[-1].store)
         swap.__enter__()
         apps[-1].restore = lambda: swap.__exit__(None, None, None)

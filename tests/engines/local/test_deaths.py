@@ -246,6 +246,7 @@ def test_children_that_die_at_once_again_and_again_end_the_worker(make_app):
     assert "ended with status 7 as soon as it had started, 5 times in a row" in app.output()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_ledger_that_vanishes_and_comes_back_is_served_again_without_a_restart(make_app):
     app = make_app()
     app.start()
@@ -299,4 +300,5 @@ def test_every_worker_of_one_kill_after_another_loses_nothing(make_app):
     with app.store.ledger.reading() as transaction:
         effects = sorted(row[0] for row in transaction.rows("SELECT number FROM effect"))
         assert effects == sorted(done["atomic"]), "atomic effects are there exactly once"
-        assert transaction.rows("PRAGMA integrity_check") == [("ok",)]
+        if app.store.ledger.dialect.name == "sqlite":
+            assert transaction.rows("PRAGMA integrity_check") == [("ok",)]

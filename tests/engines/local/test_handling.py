@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from contextlib import closing
 
 import pytest
 
@@ -17,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def deliveries(app):
     with app.store.ledger.reading() as transaction:
-        rows = transaction.rows("SELECT id FROM whereupon_event ORDER BY rowid")
+        rows = transaction.rows("SELECT event_id FROM whereupon_delivery GROUP BY event_id ORDER BY min(id)")
         return [each for row in rows for each in reports.deliveries(transaction, row[0])]
 
 
@@ -173,8 +171,8 @@ def test_what_is_published_while_handling_names_its_cause_and_shares_the_correla
 
 class TestAtomic:
     def effects(self, app):
-        with closing(sqlite3.connect(app.store.ledger.path)) as connection:
-            return [row[0] for row in connection.execute("SELECT number FROM effect ORDER BY number")]
+        with app.store.ledger.reading() as transaction:
+            return [row[0] for row in transaction.rows("SELECT number FROM effect ORDER BY number")]
 
     def test_effect_close_and_what_it_publishes_commit_together(self, make_app):
         app = make_app("atomic,followed")

@@ -14,6 +14,9 @@ import time
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from whereupon import (
     IGNORED,
@@ -29,7 +32,7 @@ from whereupon import (
     subscriber,
 )
 from whereupon.engines.local import supervisor
-from whereupon.ledger import rescue
+from whereupon.ledger import PostgresLedger, rescue
 
 FOLDER = Path(os.environ["WORKER_APP"])
 if "LEASE" in os.environ:  # tests of leases do not want to wait for ten seconds
@@ -139,11 +142,9 @@ def narrow(event: Created) -> None:
         time.sleep(0.05)
 
 
-@subscriber(atomic=True, timeout=timedelta(seconds=1), backoff=SOON, max_attempts=3)
-def atomic(event: Created, connection: sqlite3.Connection) -> None:
+def _act_atomically(event: Created, connection: Any) -> None:
     with logged("atomic", event.number):
-        connection.execute("CREATE TABLE IF NOT EXISTS effect (number INTEGER)")
-        connection.execute("INSERT INTO effect VALUES (?)", (event.number,))
+        connection.execute(f"INSERT INTO effect VALUES ({event.number})")
         publish(Followed(number=event.number))
         if event.what == "fail":
             raise ValueError("rolled back")
@@ -152,6 +153,25 @@ def atomic(event: Created, connection: sqlite3.Connection) -> None:
         if event.what == "slow":
             time.sleep(3)
             connection.execute("INSERT INTO effect VALUES (-1)")
+
+
+ATOMIC = {
+    "name": "atomic",
+    "atomic": True,
+    "timeout": timedelta(seconds=1),
+    "backoff": SOON,
+    "max_attempts": 3,
+}
+
+
+@subscriber(**ATOMIC)
+def atomic(event: Created, connection: sqlite3.Connection) -> None:
+    _act_atomically(event, connection)
+
+
+@subscriber(**ATOMIC)
+def atomic_on_postgres(event: Created, connection: psycopg.Connection) -> None:
+    _act_atomically(event, connection)
 
 
 @subscriber(backoff=SOON)
@@ -214,16 +234,21 @@ TABLE = {
     "delayed": subscribe(delayed, to=Created, delay=timedelta(seconds=0.6)),
     "conditional": subscribe(conditional, to=Created, when=condition),
 }
+ATOMIC_ON_POSTGRES = subscribe(atomic_on_postgres, to=Created)
 
 
-def make_store(names: str) -> EventStore:
+def make_store(names: str, url: str) -> EventStore:
+    if url:
+        ledger, table = PostgresLedger(url, own_transaction=True), TABLE | {"atomic": ATOMIC_ON_POSTGRES}
+    else:
+        ledger, table = SQLiteLedger(FOLDER / "ledger.sqlite3", own_transaction=True), TABLE
     return EventStore(
-        subscriptions=[TABLE[name] for name in names.split(",")],
-        ledger=SQLiteLedger(FOLDER / "ledger.sqlite3", own_transaction=True),
+        subscriptions=[table[name] for name in names.split(",")],
+        ledger=ledger,
         carry=lambda: {"tenant": tenant.get()} if tenant.get() != "-" else {},
         around=around,
         wait_for_code=timedelta(seconds=1),
     )
 
 
-store = make_store(os.environ.get("SUBSCRIBERS", "plain"))
+store = make_store(os.environ.get("SUBSCRIBERS", "plain"), os.environ.get("LEDGER_URL", ""))

@@ -185,7 +185,7 @@ class LocalProcess:
         """Look, without locking anything, whether there could be something to claim."""
         if self._retiring or (self._settings.alone and self._suspect is not None):
             return False
-        now = time.time()
+        now = time.monotonic()
         if not self._connection.changed() and now < self._next_due:
             return False
         wanted, budget = self._pace.demand()
@@ -199,15 +199,19 @@ class LocalProcess:
         return self._next_due <= now
 
     def _due_from(self, transaction: Transaction, wanted: Sequence[claims.Wanted]) -> float:
-        """Return when the next delivery is due that could be started; a second from now at the latest."""
-        moments = [time.time() + 1.0]
+        """Return when the next delivery is due that could be started; a second from now at the latest.
+
+        The database tells how long that is from its own clock; the moment is one of the monotonic clock.
+        """
+        moments: list[int | None] = []
         if not self._settings.alone:
-            due = claims.next_due(transaction, [identity for each in wanted for identity in each.ids])
-            moments += [] if due is None else [due / 1000]
+            moments.append(
+                claims.next_due(transaction, [identity for each in wanted for identity in each.ids])
+            )
         if self._suspect is None:
-            due = claims.next_suspect(transaction, self._ids, alone=self._settings.alone)
-            moments += [] if due is None else [due / 1000]
-        return min(moments)
+            moments.append(claims.next_suspect(transaction, self._ids, alone=self._settings.alone))
+        now = transaction.now()
+        return time.monotonic() + min([1.0, *((due - now) / 1000 for due in moments if due is not None)])
 
     def _exchange(self) -> None:
         """Close what has finished and claim what can be started, in one transaction."""
@@ -249,7 +253,7 @@ class LocalProcess:
                 self._suspect = suspect[0]
                 jobs.append(suspect)
         # nothing that is due can be started now: look again soon, or when a handler has ended
-        self._next_due = 0.0 if jobs else time.time() + _FULL
+        self._next_due = 0.0 if jobs else time.monotonic() + _FULL
         return jobs
 
     def _start(self, jobs: list[list[Claim]]) -> None:
