@@ -1,0 +1,1 @@
+"""What joins whereupon to one framework or library each; none is imported before it is asked for."""
