@@ -24,7 +24,7 @@ from whereupon.engines.local.executor import Executor, Finished, Job
 from whereupon.engines.local.pace import Pace
 from whereupon.errors import LedgerBusy, LostClaim, WhereuponError
 from whereupon.handling import overrun, overrun_text, prepare
-from whereupon.ledger import claims, rescue
+from whereupon.ledger import claims, due, rescue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,7 @@ class LocalProcess:
         coroutines = 1 if settings.alone else settings.coroutines
         self._executor = Executor(store, threads, coroutines, self._rouse)
         self._pace = Pace(self._subscriptions, self._executor, threads)
+        self._floors = due.Floors() if store.ledger.dialect.name == "postgresql" else None
         self._connection = store.ledger.connect(_LOCK_PATIENCE)
         self._closes: list[Close] = []
         self._overruns: list[tuple[Claim, str]] = []
@@ -183,6 +184,8 @@ class LocalProcess:
 
     def _may_claim(self) -> bool:
         """Look, without locking anything, whether there could be something to claim."""
+        if self._floors is not None:
+            self._floors.renew()
         if self._retiring or (self._settings.alone and self._suspect is not None):
             return False
         now = time.monotonic()
@@ -206,12 +209,16 @@ class LocalProcess:
         moments: list[int | None] = []
         if not self._settings.alone:
             moments.append(
-                claims.next_due(transaction, [identity for each in wanted for identity in each.ids])
+                due.next_due(
+                    transaction, [identity for each in wanted for identity in each.ids], self._floors
+                )
             )
         if self._suspect is None:
             moments.append(claims.next_suspect(transaction, self._ids, alone=self._settings.alone))
         now = transaction.now()
-        return time.monotonic() + min([1.0, *((due - now) / 1000 for due in moments if due is not None)])
+        return time.monotonic() + min(
+            [1.0, *((moment - now) / 1000 for moment in moments if moment is not None)]
+        )
 
     def _exchange(self) -> None:
         """Close what has finished and claim what can be started, in one transaction."""
@@ -246,7 +253,7 @@ class LocalProcess:
         worker = self._settings.worker
         jobs = []
         if not self._settings.alone:
-            jobs = claims.claim(transaction, worker, *self._pace.demand())
+            jobs = claims.claim(transaction, worker, *self._pace.demand(), self._floors)
         if self._suspect is None:
             suspect = claims.claim_suspect(transaction, worker, self._ids, alone=self._settings.alone)
             if suspect:
