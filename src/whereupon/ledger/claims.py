@@ -51,6 +51,10 @@ _DONE: Final = f"""
     {_MANY}
 """
 _RELEASE: Final = f"UPDATE whereupon_delivery SET state = 'open', worker = NULL {_MANY}"
+_RELEASE_OTHERS: Final = """
+    UPDATE whereupon_delivery SET state = 'open', worker = NULL
+    WHERE worker = :worker AND state = 'claimed' AND id <> ALL(:known)
+"""
 _OURS: Final = "WHERE id = :id AND state = 'claimed' AND token = :token"
 _FAIL: Final = f"""
     UPDATE whereupon_delivery
@@ -219,6 +223,14 @@ def _claim(row: Row, now: int) -> Claim:
     if row[-1] is None:
         return Claim._make(row)
     return Claim._make((*row[:-1], timedelta(milliseconds=now - row[-1])))
+
+
+def release_others(transaction: Transaction, worker: str, known: Sequence[int]) -> int:
+    """Open again what a worker holds without knowing: claims of a commit whose end it did not hear.
+
+    Returns how many.
+    """
+    return transaction.run(_RELEASE_OTHERS, {"worker": worker, "known": list(known)})
 
 
 def close(transaction: Transaction, closes: Sequence[Close]) -> list[Close]:

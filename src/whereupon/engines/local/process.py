@@ -93,6 +93,7 @@ class LocalProcess:
         self._suspect: Claim | None = None
         self._next_due = 0.0
         self._active_until = 0.0
+        self._is_in_doubt = False
 
     def run(self) -> int:
         """Work until told to stop or the supervisor is gone; return the exit status."""
@@ -184,6 +185,8 @@ class LocalProcess:
 
     def _may_claim(self) -> bool:
         """Look, without locking anything, whether there could be something to claim."""
+        if self._is_in_doubt:
+            return True
         if self._floors is not None:
             self._floors.renew()
         if self._retiring or (self._settings.alone and self._suspect is not None):
@@ -227,6 +230,8 @@ class LocalProcess:
         try:
             with self._connection.transaction() as transaction:
                 self._refuse_without_lease(transaction)
+                if self._is_in_doubt:
+                    claims.release_others(transaction, self._settings.worker, self._in_hand(closes, overruns))
                 for claim, text in overruns:
                     claims.mark_overrunning(transaction, claim, text)
                 lost = claims.close(transaction, closes)
@@ -236,11 +241,17 @@ class LocalProcess:
         except WhereuponError as error:
             self._closes = [*closes, *self._closes]
             self._overruns = [*overruns, *self._overruns]
+            self._is_in_doubt = True  # the commit may have happened, with claims that nobody heard of
             self._recover(error)
             return
+        self._is_in_doubt = False
         for close in lost:
             _log.error("%s lost its claim on event %s", close.claim.subscription, close.claim.event_id)
         self._start(jobs)
+
+    def _in_hand(self, closes: list[Close], overruns: list[tuple[Claim, str]]) -> list[int]:
+        known = [*self._executor.claims(), *(each.claim for each in closes), *(each for each, _ in overruns)]
+        return [each.delivery for each in known]
 
     def _refuse_without_lease(self, transaction: Transaction) -> None:
         if not rescue.holds_lease(transaction, self._settings.worker):
