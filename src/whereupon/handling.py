@@ -169,11 +169,11 @@ def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object
 
     `atomic` is the transaction of an atomic subscriber; what is published meanwhile joins it.
     """
-    envelope = call.first.envelope
+    envelope, arguments = call.first.envelope, call.arguments(atomic)
     tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
         with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
-            return call.subscription.subscriber.function(*call.arguments(atomic))
+            return call.subscription.subscriber.function(*arguments)
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
@@ -182,11 +182,11 @@ def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object
 async def acalled(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
     """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
     function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
-    envelope = call.first.envelope
+    envelope, arguments = call.first.envelope, call.arguments(atomic)
     tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
         with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
-            return await function(*call.arguments(atomic))
+            return await function(*arguments)
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
