@@ -6,34 +6,16 @@ import asyncio
 from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from tests.contrib.sqlalchemy.app import ASYNC, Base, Created, on_created
 from tests.servers import new_database
-from whereupon import Event, EventStore, subscribe
+from whereupon import EventStore, subscribe
 from whereupon.contrib.sqlalchemy import SQLAlchemyLedger
 from whereupon.testing import using_store
 
 SYNC = ("pysqlite", "psycopg")
-ASYNC = ("aiosqlite", "asyncpg", "psycopg_async")
-
-
-class Base(DeclarativeBase):
-    """The tables of the application."""
-
-
-class Order(Base):
-    __tablename__ = "shop_order"
-
-    number: Mapped[int] = mapped_column(primary_key=True)
-
-
-class Created(Event, name="shop.created"):
-    number: int
-
-
-def on_created(event: Created) -> None: ...
 
 
 def url_of(driver: str, folder) -> str:
@@ -50,7 +32,9 @@ class Shop:
         self.url = url_of(driver, folder)
         self.is_async = driver in ASYNC
         # connections do not outlive the event loop of one test's asyncio.run()
-        self.engine = create_async_engine(self.url, poolclass=NullPool) if self.is_async else create_engine(self.url)
+        self.engine = (
+            create_async_engine(self.url, poolclass=NullPool) if self.is_async else create_engine(self.url)
+        )
         self.ledger = SQLAlchemyLedger(self.engine)
         self.ledger.migrate()
         self.sync_engine = self.ledger._sync_engine
@@ -96,6 +80,3 @@ def shop(request, make_shop) -> Shop:
 @pytest.fixture(params=ASYNC)
 def ashop(request, make_shop) -> Shop:
     return make_shop(request.param)
-
-
-__all__ = ["ASYNC", "SYNC", "Base", "Created", "Order", "Session", "text"]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from tests.contrib.sqlalchemy.conftest import Created, Order
+from tests.contrib.sqlalchemy.app import Created, Order
 from whereupon import EventStore, apublish, apublish_many, publish
 from whereupon.contrib.sqlalchemy import SQLAlchemyLedger
 from whereupon.errors import NoTransaction, WrongConnection, WrongLedger
@@ -58,7 +58,7 @@ async def test_savepoints_take_their_events_along(ashop):
 @pytest.mark.asyncio
 async def test_publish_names_apublish(ashop):
     async with AsyncSession(ashop.engine) as session, ashop.engine.connect() as connection:
-        for on in (session, connection, session.sync_session):
+        for on in (session, connection):
             with pytest.raises(WrongConnection, match="await apublish"):
                 publish(Created(number=1), on=on)
 

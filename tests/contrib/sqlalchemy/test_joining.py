@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from tests.contrib.sqlalchemy.conftest import Created, Order
+from tests.contrib.sqlalchemy.app import Created, Order
 from tests.servers import new_database
 from whereupon import EventStore, apublish, publish, publish_many
 from whereupon.contrib.sqlalchemy import SQLAlchemyLedger
@@ -217,7 +217,11 @@ def test_the_ledger_is_asked_for_once_in_a_connection(shop):
 
 
 def test_a_database_without_tables_says_which_command_makes_them(shop, tmp_path):
-    url = f"sqlite:///{tmp_path}/bare.sqlite3" if shop.is_sqlite else new_database().replace(":", "+psycopg:", 1)
+    url = (
+        f"sqlite:///{tmp_path}/bare.sqlite3"
+        if shop.is_sqlite
+        else new_database().replace(":", "+psycopg:", 1)
+    )
     engine = create_engine(url)
     bare = SQLAlchemyLedger(engine)
     with using_store(EventStore(subscriptions=[], ledger=bare)), Session(engine) as session:
