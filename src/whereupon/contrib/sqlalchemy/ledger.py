@@ -13,6 +13,7 @@ from whereupon.contrib.sqlalchemy import joining
 from whereupon.contrib.sqlalchemy.async_atomic import AsyncSQLAlchemyAtomic
 from whereupon.contrib.sqlalchemy.atomic import SQLAlchemyAtomic
 from whereupon.contrib.sqlalchemy.engines import application_engine, own_engine
+from whereupon.contrib.sqlalchemy.lending import Lent, is_open
 from whereupon.contrib.sqlalchemy.transaction import dialect_of, translated
 from whereupon.contrib.sqlalchemy.watching import watch
 from whereupon.errors import InvalidConfiguration
@@ -142,6 +143,11 @@ class SQLAlchemyLedger:
         """Note that an event is published on `on`, and return what tells its fate. For tests."""
         found = joining.joinable(on, own_transaction=self._own_transaction)
         return watch(found) if found is not None else lambda: "committed"
+
+    def lend(self, on: object | None, fate: Fate = "pending") -> Lent | None:
+        """Return the transaction of a test for an atomic subscriber to run in, while it is open."""
+        found = joining.joinable(on, own_transaction=True)
+        return Lent(found) if found is not None and (fate == "pending" or is_open(found)) else None
 
     def scope(self) -> AbstractContextManager[None]:
         """Return what surrounds each call of a subscriber in a worker: nothing."""

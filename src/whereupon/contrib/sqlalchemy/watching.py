@@ -68,18 +68,20 @@ class _SessionWatch:
 class _ConnectionWatch:
     """Follows the transaction of a connection to its end.
 
-    Savepoints are a stack: one that is rolled back and was not opened after the event takes it along.
+    Savepoints are a stack: those that were opened after the event end first. One that is rolled back when
+    they have ended takes the event along.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._fate: Fate = "pending"
-        self._later: set[str | None] = set()
+        self._later = 0
         if not connection.in_transaction():
             connection.begin()
         event.listen(connection, "commit", self._committed)
         event.listen(connection, "rollback", self._rolled_back)
         event.listen(connection, "savepoint", self._opened)
         event.listen(connection, "rollback_savepoint", self._undone)
+        event.listen(connection, "release_savepoint", self._released)
 
     def fate(self) -> Fate:
         return self._fate
@@ -95,10 +97,16 @@ class _ConnectionWatch:
             self._fate = "rolled back"
 
     def _opened(self, connection: Connection, name: str | None) -> None:
-        del connection
-        self._later.add(name)
+        del connection, name
+        self._later += 1
+
+    def _released(self, connection: Connection, name: str, context: None) -> None:
+        del connection, name, context
+        self._later = max(0, self._later - 1)
 
     def _undone(self, connection: Connection, name: str, context: None) -> None:
-        del context
-        if name not in self._later:
+        del name, context
+        if self._later:
+            self._later -= 1
+        else:
             self._rolled_back(connection)
