@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import IsolationLevel, errors
+from psycopg.conninfo import make_conninfo
 
 from whereupon.errors import InvalidConfiguration
 from whereupon.ledger.postgres import PostgresLedger
@@ -44,14 +45,14 @@ def engine_ledger(engine: Engine, schema: str, *, own_transaction: bool) -> Engi
     """Make the ledger on an engine of psycopg 3. Opens nothing. Raises `InvalidConfiguration`."""
     _, given = engine.dialect.create_connect_args(engine.url)
     try:
-        psycopg.conninfo.make_conninfo(**{name: given[name] for name in given.keys() - _OF_PSYCOPG})
+        make_conninfo(**{name: given[name] for name in given.keys() - _OF_PSYCOPG})
     except psycopg.Error as error:
         raise InvalidConfiguration(
             f"psycopg does not take what stands in the engine's URL ({str(error).strip()})",
             fix='pass SQLAlchemyLedger(engine, sync_engine=create_engine("postgresql+psycopg://..."))',
         ) from None
     places = {name: given[name] for name in ("host", "port", "dbname") if given.get(name)}
-    url = psycopg.conninfo.make_conninfo(**places)
+    url = make_conninfo(**places)
     return EngineLedger(url, own_transaction, schema, source=engine.pool.recreate())
 
 

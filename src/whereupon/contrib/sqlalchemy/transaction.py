@@ -97,6 +97,12 @@ def translated(database: str, path: Path | None) -> Iterator[None]:
         if meaning is None:
             raise
         raise meaning from error.orig
+    except OSError as error:  # asyncpg cannot connect, and SQLAlchemy lets it through
+        raise LedgerUnavailable(
+            f"the ledger {database} cannot be reached ({error})",
+            retry_is_safe=True,
+            fix="check the address, and that the server runs",
+        ) from error
     except PoolTimeout as error:
         raise LedgerUnavailable(
             f"the engine has had no free connection to {database}",
