@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -31,11 +32,11 @@ class PostgreSQL:
         self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="whereupon-postgres-"))
         self.port = free_port()
-        self._user = {}
+        self.user = {}
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             nobody = pwd.getpwnam("postgres") if _has_user("postgres") else pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
-            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._data = self.folder / "data"
         self._run(
             "initdb",
@@ -55,7 +56,7 @@ class PostgreSQL:
     def _run(self, command: str, *arguments: object, check: bool = True) -> None:
         done = subprocess.run(
             [self._bin / command, *map(str, arguments)],
-            capture_output=True, text=True, cwd=self.folder, **self._user,
+            capture_output=True, text=True, cwd=self.folder, **self.user,
         )  # fmt: skip
         if check and done.returncode:
             raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
@@ -77,6 +78,55 @@ class PostgreSQL:
 
     def url(self, database: str = "postgres", user: str = "whereupon") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+
+class PgBouncer:
+    """A pooler in transaction mode before a server."""
+
+    def __init__(self, program: str, server: PostgreSQL) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="whereupon-pgbouncer-"))
+        (self.folder / "users").write_text('"whereupon" ""\n')
+        (self.folder / "ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
+            f"listen_port={self.port}\nauth_type=trust\nauth_file={self.folder}/users\n"
+            f"pool_mode=transaction\nunix_socket_dir=\nlogfile={self.folder}/log\nmax_client_conn=200\n"
+            "default_pool_size=20\nignore_startup_parameters=extra_float_digits\n"
+        )
+        if server.user:
+            for path in (self.folder, *self.folder.iterdir()):
+                os.chown(path, server.user["user"], server.user["group"])
+        self._process = subprocess.Popen(
+            [program, "-q", str(self.folder / "ini")], cwd=self.folder, **server.user
+        )
+        wait_for_port(self.port)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://whereupon@127.0.0.1:{self.port}/{database}"
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens on port {port}")
+        time.sleep(0.02)
+
+
+def pgbouncer(server: PostgreSQL) -> PgBouncer:
+    """Start a pooler before a server."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        missing("PgBouncer", "apt install pgbouncer")
+    return PgBouncer(program, server)
 
 
 def free_port() -> int:

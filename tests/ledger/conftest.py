@@ -67,11 +67,14 @@ class Bench:
         return name
 
     def claim(self, worker: str, *ids: str, most: int = 100, **wanted):
+        with self.transaction() as transaction:
+            return self.claim_in(transaction, worker, *ids, most=most, **wanted)
+
+    def claim_in(self, transaction, worker: str, *ids: str, most: int = 100, **wanted):
         requests = [
             claims.Wanted((each,), wanted.get("rank", 1), most, wanted.get("group_size", 1)) for each in ids
         ]
-        with self.transaction() as transaction:
-            return claims.claim(transaction, worker, requests, claims.Budget(0.0, most, most))
+        return claims.claim(transaction, worker, requests, claims.Budget(0.0, most, most))
 
     def claim_suspect(self, worker: str, *ids: str, alone: bool = False):
         with self.transaction() as transaction:
@@ -79,7 +82,10 @@ class Bench:
 
     def close(self, claim, result):
         with self.transaction() as transaction:
-            return claims.close(transaction, [Close(claim, result)])
+            return self.close_in(transaction, claim, result)
+
+    def close_in(self, transaction, claim, result):
+        return claims.close(transaction, [Close(claim, result)])
 
     def rescue(self, worker: str, *, blame: bool = True):
         with self.transaction() as transaction:

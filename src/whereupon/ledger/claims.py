@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from whereupon.deliveries import CRASHES, Claim, Close, Done, Parked, Released, Retry, Waiting
+from whereupon.ledger.due import Floors, Request, due_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,16 +21,6 @@ ALONE_FROM: Final = 2
 _HISTORY: Final = 20
 """How many failures of one delivery are kept."""
 
-_DUE: Final = """
-    SELECT id, due_at, group_id FROM whereupon_delivery
-    WHERE subscription = :subscription AND state = 'open' AND crashes = 0 AND due_at <= :now
-    ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
-"""
-_NEXT: Final = """
-    SELECT due_at FROM whereupon_delivery
-    WHERE subscription = :subscription AND state = 'open' AND crashes = 0
-    ORDER BY due_at LIMIT 1
-"""
 _GROUP: Final = """
     SELECT id FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0
@@ -60,6 +51,10 @@ _DONE: Final = f"""
     {_MANY}
 """
 _RELEASE: Final = f"UPDATE whereupon_delivery SET state = 'open', worker = NULL {_MANY}"
+_RELEASE_OTHERS: Final = """
+    UPDATE whereupon_delivery SET state = 'open', worker = NULL
+    WHERE worker = :worker AND state = 'claimed' AND id <> ALL(:known)
+"""
 _OURS: Final = "WHERE id = :id AND state = 'claimed' AND token = :token"
 _FAIL: Final = f"""
     UPDATE whereupon_delivery
@@ -110,7 +105,11 @@ class _Job(NamedTuple):
 
 
 def claim(
-    transaction: Transaction, worker: str, wanted: Sequence[Wanted], budget: Budget
+    transaction: Transaction,
+    worker: str,
+    wanted: Sequence[Wanted],
+    budget: Budget,
+    floors: Floors | None = None,
 ) -> list[list[Claim]]:
     """Claim due jobs within a budget; each is one delivery or one group.
 
@@ -118,7 +117,20 @@ def claim(
     does not hold up the others.
     """
     now = transaction.now()
-    jobs = [job for each in wanted for job in _due(transaction, each, now, budget.most)]
+    floors = floors or Floors()
+    rows = due_rows(
+        transaction,
+        [
+            Request(identity, floors.since(identity), min(each.most, budget.most) * each.group_size)
+            for each in wanted
+            for identity in each.ids
+        ],
+        now,
+    )
+    for each in wanted:
+        for identity in each.ids:
+            floors.note(identity, rows[identity][0][1] if rows[identity] else now)
+    jobs = [job for each in wanted for job in _jobs(transaction, each, rows, budget.most)]
     jobs.sort(key=lambda job: (job.rank, job.turn, job.due_at))
     return _take(transaction, worker, _affordable(jobs, budget), now)
 
@@ -165,19 +177,11 @@ def _suspect(
     return (found[0][0], found[0][1]) if found else None
 
 
-def next_due(transaction: Transaction, subscriptions: Iterable[str]) -> int | None:
-    """Return when the next open delivery of these subscriptions is due, in milliseconds since 1970."""
-    moments = [row[0] for each in subscriptions for row in transaction.rows(_NEXT, {"subscription": each})]
-    return min(moments, default=None)
-
-
-def _due(transaction: Transaction, wanted: Wanted, now: int, most: int) -> list[_Job]:
+def _jobs(transaction: Transaction, wanted: Wanted, due: Mapping[str, list[Row]], most: int) -> list[_Job]:
     limit = min(wanted.most, most)
     jobs: list[_Job] = []
     for subscription in wanted.ids:
-        rows = transaction.rows(
-            _DUE, {"subscription": subscription, "now": now, "most": limit * wanted.group_size}
-        )
+        rows = due[subscription]
         units = (
             [(due_at, (delivery,)) for delivery, due_at, _ in rows]
             if wanted.group_size == 1
@@ -219,6 +223,14 @@ def _claim(row: Row, now: int) -> Claim:
     if row[-1] is None:
         return Claim._make(row)
     return Claim._make((*row[:-1], timedelta(milliseconds=now - row[-1])))
+
+
+def release_others(transaction: Transaction, worker: str, known: Sequence[int]) -> int:
+    """Open again what a worker holds without knowing: claims of a commit whose end it did not hear.
+
+    Returns how many.
+    """
+    return transaction.run(_RELEASE_OTHERS, {"worker": worker, "known": list(known)})
 
 
 def close(transaction: Transaction, closes: Sequence[Close]) -> list[Close]:

@@ -199,8 +199,8 @@ def _connected(conninfo: str, *, pooled: bool) -> psycopg.Connection[Any]:
 def _is_alive(connection: psycopg.Connection[Any]) -> bool:
     try:
         if select.select([connection.pgconn.socket], [], [], 0)[0]:
-            connection.pgconn.consume_input()
-    except (psycopg.Error, OSError):
+            connection.execute(b"SELECT 1")  # a server that speaks unasked mostly says good-bye
+    except (psycopg.Error, OSError, ValueError):
         return False
     return connection.info.transaction_status == TransactionStatus.IDLE
 

@@ -24,6 +24,7 @@ LEASE: Final = 10_000
 _REGISTER: Final = """
     INSERT INTO whereupon_worker (id, host, place, pid, born, kind, started_at, lease_until)
     VALUES (:id, :host, :place, :pid, :born, :kind, :now, :until)
+    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 """
 _BEAT: Final = """
     UPDATE whereupon_worker SET lease_until = :until WHERE id = ANY(:ids)
@@ -79,7 +80,7 @@ class Rescued:
 
 
 def register(transaction: Transaction, process: Process) -> None:
-    """Make a worker known. It may claim until its lease lapses."""
+    """Make a worker known, or known again. It may claim until its lease lapses."""
     now = transaction.now()
     transaction.run(
         _REGISTER,

@@ -62,6 +62,10 @@ def migrate(transaction: Transaction, database: str, *, own_file: bool = False) 
     before = version_of(transaction)
     if before > VERSION:
         raise _newer(before, database)
+    schema = transaction.dialect.schema
+    if schema and not transaction.rows("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": schema}):
+        quoted = schema.replace('"', '""')
+        transaction.run(f'CREATE SCHEMA "{quoted}"')
     for statement in migration_sql(before):
         transaction.run(statement)
     if before:

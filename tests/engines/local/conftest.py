@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import new_database
+from whereupon.errors import WhereuponError
 from whereupon.ledger import reports, rescue
 from whereupon.testing import using_store
 
@@ -92,11 +94,21 @@ class App:
         with self.store.ledger.reading() as transaction:
             return [each.pid for each in rescue.processes(transaction)]
 
+    def holders(self) -> list[int]:
+        """Return the pids of the workers that hold deliveries."""
+        with self.store.ledger.reading() as transaction:
+            sql = "SELECT DISTINCT worker FROM whereupon_delivery WHERE state = 'claimed'"
+            holders = {row[0] for row in transaction.rows(sql)}
+            return [each.pid for each in rescue.processes(transaction) if each.id in holders]
+
     def until(self, condition, seconds: float = 15.0) -> None:
         """Wait until something holds; its worker's output is shown when it does not."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
+                with contextlib.suppress(WhereuponError), self.store.ledger.reading() as transaction:
+                    sql = "SELECT * FROM whereupon_delivery WHERE state IN ('open', 'claimed') LIMIT 5"
+                    print(transaction.now(), *transaction.rows(sql), *rescue.processes(transaction), sep="\n")
                 outputs = "\n".join(self.output(number)[-3000:] for number in range(len(self.workers)))
                 raise AssertionError(f"not within {seconds} s\n{outputs}\n{self.log()[-20:]}")
             time.sleep(0.02)
@@ -109,7 +121,10 @@ class App:
         return worker.wait(timeout=40)
 
     def end(self) -> None:
-        pids = [pid for pid in self.children() if Path(f"/proc/{pid}").exists()]
+        try:
+            pids = [pid for pid in self.children() if Path(f"/proc/{pid}").exists()]
+        except WhereuponError:  # the test has ended its server
+            pids = []
         for worker in self.workers:
             if worker.poll() is None:
                 worker.kill()

@@ -239,7 +239,10 @@ ATOMIC_ON_POSTGRES = subscribe(atomic_on_postgres, to=Created)
 
 def make_store(names: str, url: str) -> EventStore:
     if url:
-        ledger, table = PostgresLedger(url, own_transaction=True), TABLE | {"atomic": ATOMIC_ON_POSTGRES}
+        ledger, table = (
+            PostgresLedger(url, own_transaction=True, pooled="POOLED" in os.environ),
+            TABLE | {"atomic": ATOMIC_ON_POSTGRES},
+        )
     else:
         ledger, table = SQLiteLedger(FOLDER / "ledger.sqlite3", own_transaction=True), TABLE
     return EventStore(

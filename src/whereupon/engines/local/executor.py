@@ -148,13 +148,13 @@ class Executor:
         self._end(job, call, closes, started)
 
     def _end(self, job: Job, call: Call, closes: list[Close], started: float) -> None:
-        with self._lock:
+        seconds = time.monotonic() - started
+        with self._lock:  # at once, so that `claims` sees each call in one place or the other
             job.atomic = job.running = None
             job.calls.pop(0)
-            is_late = call in job.overran
-        if is_late:
-            closes = _late(call, closes)
-        self._finished.append(Finished(call, closes, time.monotonic() - started))
+            if call in job.overran:
+                closes = _late(call, closes)
+            self._finished.append(Finished(call, closes, seconds))
         self._wake()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -196,6 +196,13 @@ class Executor:
         while self._finished:
             ended.append(self._finished.popleft())
         return ended
+
+    def claims(self) -> list[Claim]:
+        """Return all claims in hand: waiting, running, or ended and not reported yet."""
+        with self._lock:
+            jobs = [job for waiting in self._waiting.values() for job in waiting] + list(self._running)
+            calls = [call for job in jobs for call in job.calls] + [each.call for each in self._finished]
+            return [each.claim for call in calls for each in call.prepared]
 
     def withdraw(self, waited: float = 0.0) -> list[Claim]:
         """Take back the jobs that have not been started for so many seconds."""

@@ -24,7 +24,7 @@ from whereupon.engines.local.executor import Executor, Finished, Job
 from whereupon.engines.local.pace import Pace
 from whereupon.errors import LedgerBusy, LostClaim, WhereuponError
 from whereupon.handling import overrun, overrun_text, prepare
-from whereupon.ledger import claims, rescue
+from whereupon.ledger import claims, due, rescue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,7 @@ class LocalProcess:
         coroutines = 1 if settings.alone else settings.coroutines
         self._executor = Executor(store, threads, coroutines, self._rouse)
         self._pace = Pace(self._subscriptions, self._executor, threads)
+        self._floors = due.Floors() if store.ledger.dialect.name == "postgresql" else None
         self._connection = store.ledger.connect(_LOCK_PATIENCE)
         self._closes: list[Close] = []
         self._overruns: list[tuple[Claim, str]] = []
@@ -92,6 +93,7 @@ class LocalProcess:
         self._suspect: Claim | None = None
         self._next_due = 0.0
         self._active_until = 0.0
+        self._is_in_doubt = False
 
     def run(self) -> int:
         """Work until told to stop or the supervisor is gone; return the exit status."""
@@ -183,6 +185,10 @@ class LocalProcess:
 
     def _may_claim(self) -> bool:
         """Look, without locking anything, whether there could be something to claim."""
+        if self._is_in_doubt:
+            return True
+        if self._floors is not None:
+            self._floors.renew()
         if self._retiring or (self._settings.alone and self._suspect is not None):
             return False
         now = time.monotonic()
@@ -206,12 +212,16 @@ class LocalProcess:
         moments: list[int | None] = []
         if not self._settings.alone:
             moments.append(
-                claims.next_due(transaction, [identity for each in wanted for identity in each.ids])
+                due.next_due(
+                    transaction, [identity for each in wanted for identity in each.ids], self._floors
+                )
             )
         if self._suspect is None:
             moments.append(claims.next_suspect(transaction, self._ids, alone=self._settings.alone))
         now = transaction.now()
-        return time.monotonic() + min([1.0, *((due - now) / 1000 for due in moments if due is not None)])
+        return time.monotonic() + min(
+            [1.0, *((moment - now) / 1000 for moment in moments if moment is not None)]
+        )
 
     def _exchange(self) -> None:
         """Close what has finished and claim what can be started, in one transaction."""
@@ -220,6 +230,8 @@ class LocalProcess:
         try:
             with self._connection.transaction() as transaction:
                 self._refuse_without_lease(transaction)
+                if self._is_in_doubt:
+                    claims.release_others(transaction, self._settings.worker, self._in_hand(closes, overruns))
                 for claim, text in overruns:
                     claims.mark_overrunning(transaction, claim, text)
                 lost = claims.close(transaction, closes)
@@ -229,11 +241,17 @@ class LocalProcess:
         except WhereuponError as error:
             self._closes = [*closes, *self._closes]
             self._overruns = [*overruns, *self._overruns]
+            self._is_in_doubt = True  # the commit may have happened, with claims that nobody heard of
             self._recover(error)
             return
+        self._is_in_doubt = False
         for close in lost:
             _log.error("%s lost its claim on event %s", close.claim.subscription, close.claim.event_id)
         self._start(jobs)
+
+    def _in_hand(self, closes: list[Close], overruns: list[tuple[Claim, str]]) -> list[int]:
+        known = [*self._executor.claims(), *(each.claim for each in closes), *(each for each, _ in overruns)]
+        return [each.delivery for each in known]
 
     def _refuse_without_lease(self, transaction: Transaction) -> None:
         if not rescue.holds_lease(transaction, self._settings.worker):
@@ -246,7 +264,7 @@ class LocalProcess:
         worker = self._settings.worker
         jobs = []
         if not self._settings.alone:
-            jobs = claims.claim(transaction, worker, *self._pace.demand())
+            jobs = claims.claim(transaction, worker, *self._pace.demand(), self._floors)
         if self._suspect is None:
             suspect = claims.claim_suspect(transaction, worker, self._ids, alone=self._settings.alone)
             if suspect:
