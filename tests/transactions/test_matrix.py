@@ -9,13 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transactions.kinds import KINDS
+from tests.transactions.sqlalchemy_kinds import SQLALCHEMY_KINDS
 from whereupon.testing import transaction_contract
 from whereupon.testing.transaction_contract import BROKEN, Scope
 
+ALL = KINDS | SQLALCHEMY_KINDS
 
-@pytest.fixture(scope="module", params=list(KINDS))
+
+@pytest.fixture(scope="module", params=list(ALL))
 def made(request):
-    kind = KINDS[request.param]()
+    kind = ALL[request.param]()
     yield kind
     kind.close()
 
