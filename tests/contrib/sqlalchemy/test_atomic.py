@@ -386,3 +386,25 @@ def test_a_coroutine_needs_an_async_engine(shop):
         EventStore(subscriptions=[subscribe(awrites, to=Created)], ledger=shop.ledger)
     with pytest.raises(InvalidConfiguration, match="AsyncEngine"):
         shop.ledger.aatomic()
+
+
+def test_the_wait_for_the_lock_does_not_count_for_the_time_limit(make_shop):
+    shop = make_shop("aiosqlite")
+    call = calls(shop, aconnects)
+    held = threading.Event()
+
+    def hold() -> None:
+        with shop.ledger.transaction():
+            held.set()
+            threading.Event().wait(0.6)
+
+    async def handling() -> list[Close]:
+        return await ahandle(shop.store, call, asyncio.timeout(0.4))
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(5)
+    with using_store(shop.store):
+        assert asyncio.run(handling()) == []
+    holder.join()
+    assert state(shop) == (1, 1, "done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, event
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session
 from whereupon.contrib.sqlalchemy.transaction import SQLAlchemyTransaction
 from whereupon.errors import NoTransaction, WrongConnection, WrongLedger
 from whereupon.ledger import publish, versions
-from whereupon.ledger.sqlite_joining import joins
+from whereupon.ledger.sqlite_joining import joins, refuse_other_main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ Sync = Session | Connection
 Joinable = Session | Connection | AsyncSession | AsyncConnection
 
 _LEDGER: Final = "whereupon_ledger"
-"""Where `connection.info` keeps the identity of the ledger that a connection writes to."""
+"""Where `connection.info` keeps the id or file of the ledger that a connection writes to."""
 _NESTS: Final = "whereupon_savepoints"
 """Where it keeps that savepoints of the sqlite3 module lie in a transaction; see `repair_savepoints`."""
 _RECIPE: Final = (
@@ -138,11 +139,17 @@ def _begin_before(connection: Connection, name: str | None) -> None:  # noqa: AR
         connection.exec_driver_sql("BEGIN")
 
 
-def join(connection: Connection, dialect: Dialect, records: Sequence[Record], expected: str) -> None:
-    """Write records in the transaction of a connection into the ledger `expected`. Raises `WrongLedger`."""
+def join(connection: Connection, dialect: Dialect, records: Sequence[Record], expected: str | Path) -> None:
+    """Write records in the transaction of a connection. Raises `WrongLedger`.
+
+    `expected` is the ledger's id, or its file where it is one of SQLite: reading the id there takes a second
+    connection, which the lock of this one may keep out.
+    """
     transaction = SQLAlchemyTransaction(connection, dialect)
     if connection.info.get(_LEDGER) != expected:
-        if versions.ledger_id(transaction) != expected:
+        if isinstance(expected, Path):
+            refuse_other_main(transaction.rows("PRAGMA database_list"), expected)
+        elif versions.ledger_id(transaction) != expected:
             raise WrongLedger(
                 f"on= writes to {connection.engine.url.set(password=None).render_as_string()}, "
                 "and the workers read another ledger",

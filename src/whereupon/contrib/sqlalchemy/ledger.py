@@ -107,7 +107,7 @@ class SQLAlchemyLedger:
             with self.transaction() as transaction:
                 publish.write(transaction, records)
         else:
-            self._join(joining.refuse_coroutines(found), records, self._ledger_id())
+            self._join(joining.refuse_coroutines(found), records, self._identity())
 
     async def awrite(self, records: Sequence[Record], on: object | None, *, strict: bool = True) -> None:
         """Write records from a coroutine, without blocking where `on` is one of coroutines."""
@@ -117,13 +117,14 @@ class SQLAlchemyLedger:
         if found is None:
             await asyncio.to_thread(self.write, records, None, strict=strict)
             return
-        expected = self._ids[0] if self._ids else await asyncio.to_thread(self._ledger_id)
+        is_known = self._path is not None or bool(self._ids)
+        expected = self._identity() if is_known else await asyncio.to_thread(self._identity)
         if isinstance(found, AsyncSession | AsyncConnection):
             await found.run_sync(self._join, records, expected)
         else:
             self._join(found, records, expected)
 
-    def _join(self, on: joining.Sync, records: Sequence[Record], expected: str) -> None:
+    def _join(self, on: joining.Sync, records: Sequence[Record], expected: str | Path) -> None:
         with translated(self.describe(), self._path):
             connection = joining.connection_of(on, self._engine)
             joining.join(
@@ -153,7 +154,10 @@ class SQLAlchemyLedger:
         """Return what surrounds each call of a subscriber in a worker: nothing."""
         return nullcontext()
 
-    def _ledger_id(self) -> str:
+    def _identity(self) -> str | Path:
+        """Return what tells this ledger from others: its file, or its id, which is read once."""
+        if self._path is not None:
+            return self._path
         if not self._ids:
             with self.reading() as transaction:
                 self._ids.append(versions.ledger_id(transaction))
