@@ -115,9 +115,25 @@ def test_a_server_that_crashes_under_load_loses_nothing_and_workers_come_back_by
         app.until(lambda before=before: len(app.count("done", "plain")) > before + 5, 5)
     business.end()
     app.until_quiet(60)
-    assert all(worker.poll() is None for worker in workers), "nobody was restarted"
+    for number, worker in enumerate(workers):
+        assert worker.poll() is None, f"a supervisor has ended\n{app.output(number)[-4000:]}"
     assert len(business.acknowledged) > 100
     business.check()
+
+
+def test_a_worker_that_starts_while_the_server_is_away_waits_for_it(server, app_on):
+    """The supervisor is there, its process dies, and the server is down for longer than a start takes."""
+    app = app_on(server.url(), "plain")
+    supervisor = app.start()
+    app.until(lambda: "is ready" in app.output())
+    (child,) = app.children()
+    server.stop("immediate")
+    os.kill(child, signal.SIGKILL)
+    time.sleep(3)
+    server.start()
+    publish(app.module.Created(number=1))
+    app.until(lambda: app.count("done", "plain") == {1: 1}, 5)
+    assert supervisor.poll() is None
 
 
 def test_a_hundred_terminated_backends_lose_nothing(app_on):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from whereupon.deliveries import Claim, Close, Released
 from whereupon.engines.local.executor import Executor, Finished, Job
 from whereupon.engines.local.pace import Pace
-from whereupon.errors import LedgerBusy, LostClaim, WhereuponError
+from whereupon.errors import LedgerBusy, LedgerUnavailable, LostClaim, WhereuponError
 from whereupon.handling import overrun, overrun_text, prepare
 from whereupon.ledger import claims, due, rescue
 
@@ -37,6 +37,8 @@ HANDED_BACK: Final = 75
 """The exit status of a process that ends on purpose with handlers still running: nobody is to blame."""
 BROKEN: Final = 70
 """The exit status of a process whose main loop failed, which no handler can bring about."""
+UNREACHABLE: Final = 69
+"""The exit status of a process that could not reach the ledger when it started."""
 POLL: Final = 0.002
 """How often a worker looks whether the file has changed, in seconds; it costs a few microseconds."""
 IDLE_POLL: Final = 0.01
@@ -381,6 +383,9 @@ def main(arguments: list[str]) -> int:
         store = load_store(store_name)
         store.install()
         return LocalProcess(store, settings, parent).run()
+    except (LedgerBusy, LedgerUnavailable) as error:
+        _log.error("%s", error)
+        return UNREACHABLE
     except WhereuponError as error:
         _log.error("%s", error)
     except Exception:  # noqa: BLE001 - the supervisor starts another one

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from whereupon.deliveries import CRASHES
-from whereupon.engines.local.process import BROKEN, HANDED_BACK, Settings
+from whereupon.engines.local.process import BROKEN, HANDED_BACK, UNREACHABLE, Settings
 from whereupon.engines.processes import dead, describe_process, new_worker_id
 from whereupon.errors import WhereuponError, WorkerFailed
 from whereupon.ledger import claims, reports, rescue, upkeep
@@ -38,6 +38,7 @@ PURGE: Final = 60.0
 """Seconds between two purges, and between two reports of what waits for code."""
 _FAST: Final = 2.0  # a process that lived for less than this many seconds has not really started
 _FAST_DEATHS: Final = 5
+_RETRY: Final = 1.0  # seconds until a process is started again that could not reach the ledger
 _KILL: Final = 5.0  # seconds that a process gets above its grace
 
 _log = logging.getLogger("whereupon.supervisor")
@@ -82,6 +83,7 @@ class Supervisor:
         self._signals = 0
         self._stopped_at: float | None = None
         self._fast_deaths = 0
+        self._start_from = 0.0
         self._last: dict[str, float] = {}
         self._told: set[str] = set()
         self._wakeup, self._wakeup_end = socket.socketpair()
@@ -135,7 +137,7 @@ class Supervisor:
 
     def _keep_up(self) -> None:
         """Start processes until there are enough that take new work."""
-        if self._stopped_at is not None:
+        if self._stopped_at is not None or time.monotonic() < self._start_from:
             return
         working = [
             each for each in self._children.values() if not each.is_draining and not each.settings.alone
@@ -191,7 +193,9 @@ class Supervisor:
     def _bury(self, child: Child, code: int) -> None:
         del self._children[child.pid]
         child.pipe.close()
-        on_purpose = child.is_ended or code in (0, HANDED_BACK)
+        on_purpose = child.is_ended or code in (0, HANDED_BACK, UNREACHABLE)
+        if code == UNREACHABLE:
+            self._start_from = time.monotonic() + _RETRY
         blame = not on_purpose and code != BROKEN
         try:
             with self._store.ledger.transaction() as transaction:
