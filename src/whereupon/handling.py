@@ -169,11 +169,11 @@ def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object
 
     `atomic` is the transaction of an atomic subscriber; what is published meanwhile joins it.
     """
-    envelope = call.first.envelope
+    envelope, arguments = call.first.envelope, call.arguments(atomic)
     tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
         with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
-            return call.subscription.subscriber.function(*call.arguments(atomic))
+            return call.subscription.subscriber.function(*arguments)
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
@@ -182,11 +182,11 @@ def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object
 async def acalled(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
     """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
     function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
-    envelope = call.first.envelope
+    envelope, arguments = call.first.envelope, call.arguments(atomic)
     tokens = handled.set(envelope), joined.set(atomic.connection if atomic else None)
     try:
         with store.ledger.scope(), store.around(envelope) if store.around else _NOTHING:
-            return await function(*call.arguments(atomic))
+            return await function(*arguments)
     finally:
         handled.reset(tokens[0])
         joined.reset(tokens[1])
@@ -234,7 +234,7 @@ async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list
     try:
         async with limit:
             if call.subscription.subscriber.options.atomic:
-                return await _ahandle_atomically(store, call)
+                return await _ahandle_atomically(store, call, limit)
             returned = await acalled(store, call)
     except LostClaim as error:
         _log.warning("%s: %s", call.subscription.id, error)
@@ -248,15 +248,19 @@ async def ahandle(store: EventStore, call: Call, limit: asyncio.Timeout) -> list
     return _successes(call, returned)
 
 
-async def _ahandle_atomically(store: EventStore, call: Call) -> list[Close]:
+async def _ahandle_atomically(store: EventStore, call: Call, limit: asyncio.Timeout) -> list[Close]:
     atomic = cast("AsyncLedger", store.ledger).aatomic()
+    ends, now = limit.when(), asyncio.get_running_loop().time
+    started = now()
     try:
+        limit.reschedule(None)  # the time limit does not count the wait for a lock or a free connection
         await atomic.__aenter__()
     except WhereuponError as error:
         _log.error("%s could not begin: %s", call.subscription.id, error)
         return [Close(each.claim, Released()) for each in call.prepared]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_exit(atomic.__aexit__)
+        limit.reschedule(None if ends is None else ends + now() - started)
         returned = await acalled(store, call, atomic)
         await atomic.finish(_successes(call, returned))
     return []

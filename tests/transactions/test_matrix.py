@@ -9,13 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transactions.kinds import KINDS
+from tests.transactions.sqlalchemy_kinds import SQLALCHEMY_KINDS
 from whereupon.testing import transaction_contract
 from whereupon.testing.transaction_contract import BROKEN, Scope
 
+ALL = KINDS | SQLALCHEMY_KINDS
 
-@pytest.fixture(scope="module", params=list(KINDS))
+
+@pytest.fixture(scope="module", params=list(ALL))
 def made(request):
-    kind = KINDS[request.param]()
+    kind = ALL[request.param]()
     yield kind
     kind.close()
 
@@ -48,9 +51,13 @@ def numbered(scope: Scope, numbers) -> Scope:
 
 @pytest.mark.slow
 def test_exactly_the_events_of_committed_scopes_are_there(made):
-    """A thousand random nestings of transactions, savepoints, publishes and rollbacks."""
+    """Random nestings of transactions, savepoints, publishes and rollbacks: a thousand.
 
-    @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    Of SQLAlchemy's kinds, which are slower and many, it is two hundred each.
+    """
+    count = 1000 if made.name in KINDS else 200
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.lists(TREES, min_size=1, max_size=3))
     def check(trees):
         made.reset()

@@ -142,7 +142,7 @@ class PostgresLedger:
         `patience` is how long it waits for a lock. Raises `LedgerMissing`, `LedgerVersion`,
         `LedgerUnavailable`.
         """
-        connection = self._open(patience)
+        connection = self.open(patience)
         try:
             with connection.reading() as transaction:
                 versions.refuse_other(transaction, self.describe())
@@ -151,7 +151,8 @@ class PostgresLedger:
             raise
         return connection
 
-    def _open(self, patience: timedelta | None = None) -> PsycopgConnection:
+    def open(self, patience: timedelta | None = None) -> PsycopgConnection:
+        """Open a connection of one's own, whether there is a ledger or not. Raises `LedgerUnavailable`."""
         return PsycopgConnection(self.url, self.dialect, patience or self.patience, pooled=self.pooled)
 
     def migrate(self) -> tuple[int, int]:
@@ -159,7 +160,7 @@ class PostgresLedger:
 
         One of several at once does it, the others wait. Raises `LedgerVersion`, `LedgerUnavailable`.
         """
-        connection = self._open(timedelta(minutes=1))
+        connection = self.open(timedelta(minutes=1))
         with contextlib.closing(connection), connection.transaction() as transaction:
             transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon ledger migrate'))")
             before = versions.migrate(transaction, self.describe())
@@ -167,7 +168,7 @@ class PostgresLedger:
 
     def version(self) -> int:
         """Return the version of the tables, 0 where there are none."""
-        with contextlib.closing(self._open()) as connection, connection.reading() as transaction:
+        with contextlib.closing(self.open()) as connection, connection.reading() as transaction:
             return versions.version_of(transaction)
 
     def describe(self) -> str:

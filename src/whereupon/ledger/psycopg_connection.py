@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ from whereupon.ledger.publish import CHANNEL
 from whereupon.ledger.versions import MIGRATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import timedelta
 
     from whereupon.ledger.dialect import Dialect
@@ -73,17 +74,27 @@ class PsycopgConnection:
     """A connection of the ledger's own. Not for two threads at once, and not for use behind a fork.
 
     With `pooled`, a pooler in transaction mode lies between: nothing is set for the session, nothing is
-    prepared, and nothing is listened for. Raises `LedgerUnavailable`.
+    prepared, and nothing is listened for. `connect` opens connections in autocommit mode in another way
+    than by `conninfo`, which then only says where they lead. Raises `LedgerUnavailable`.
     """
 
-    def __init__(self, conninfo: str, dialect: Dialect, patience: timedelta, *, pooled: bool = False) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        dialect: Dialect,
+        patience: timedelta,
+        *,
+        pooled: bool = False,
+        connect: Callable[[], psycopg.Connection[Any]] | None = None,
+    ) -> None:
         self.dialect = dialect
         self._conninfo = conninfo
         self._pooled = pooled
+        self._connect = connect or functools.partial(_connected, conninfo, pooled=pooled)
         self._listener: psycopg.Connection[Any] | None = None
         self._looked = -POLL
         with translated(conninfo):
-            self.raw = _connected(conninfo, pooled=pooled)
+            self.raw = self._connect()
             if not pooled:
                 milliseconds = round(patience.total_seconds() * 1000)
                 self.raw.execute(_SETTINGS, {"patience": str(milliseconds), "idle": "10000"})
@@ -120,7 +131,7 @@ class PsycopgConnection:
         if self._listener is None:
             if not may_connect:
                 return False
-            self._listener = _connected(self._conninfo, pooled=False)
+            self._listener = self._connect()
             self._listener.execute(f"LISTEN {CHANNEL}".encode())
             return True
         connection = self._listener.pgconn

@@ -14,7 +14,7 @@ VERSION: Final = 1
 _VERSION_1: Final = (
     """
     CREATE TABLE whereupon_ledger (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
+        one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
         version INTEGER NOT NULL,
         ledger_id TEXT NOT NULL,
         own_file INTEGER NOT NULL DEFAULT 0

@@ -27,23 +27,26 @@ class SQLiteAtomic:
 
     BEGIN, COMMIT and ROLLBACK are refused to the subscriber, savepoints are not. `expire` may be called
     from another thread: it rolls back at once, and whatever the subscriber still runs is refused, so that
-    a handler over its time limit does not hold the lock of the whole file.
+    a handler over its time limit does not hold the lock of the whole file. `given` is a connection of
+    the application to use instead, which is not closed.
     """
 
-    def __init__(self, path: Path, patience: timedelta) -> None:
+    def __init__(self, path: Path, patience: timedelta, given: sqlite3.Connection | None = None) -> None:
         self._path = path
         self._patience = patience
+        self._given = given
         self._own_call = threading.local()
         self._expired = False
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._opened = SQLiteConnection(self._path, self._patience)
+        self._opened = SQLiteConnection(self._path, self._patience, self._given)
         self._scope = self._opened.transaction()
         try:
             self._scope.__enter__()
         except BaseException:
-            self._opened.close()
+            if self._given is None:
+                self._opened.close()
             raise
         self.connection: sqlite3.Connection = self._opened.raw
         self.connection.set_authorizer(self._authorize)
@@ -60,7 +63,10 @@ class SQLiteAtomic:
                 if not self._expired:
                     self._scope.__exit__(kind, error, trace)
             finally:
-                self._opened.close()
+                if self._given is None:
+                    self._opened.close()
+                else:
+                    self._given.set_authorizer(None)
 
     def argument(self, kind: type) -> sqlite3.Connection:  # noqa: ARG002 - there is one kind
         """Return the connection."""

@@ -96,15 +96,23 @@ class SQLiteTransaction:
 class SQLiteConnection:
     """A connection of the ledger's own. Not for two threads at once, and not for use behind a fork.
 
-    `patience` is how many seconds it waits for a lock.
+    `patience` is how many seconds it waits for a lock. `given` is a connection of the application to use
+    instead, whose settings are left as they are.
     """
 
-    def __init__(self, path: Path, patience: timedelta) -> None:
+    def __init__(self, path: Path, patience: timedelta, given: sqlite3.Connection | None = None) -> None:
         self._path = path
         self.patience = patience.total_seconds()
-        with translated(path):
+        self.raw = given or self._opened()
+        self._identity = _identity(path)
+        self._version = -1
+        self._files = (str(path), f"{path}-wal")
+        self._written = -1
+
+    def _opened(self) -> sqlite3.Connection:
+        with translated(self._path):
             self.raw = sqlite3.connect(
-                f"file:{quote(str(path))}?mode=rw",
+                f"file:{quote(str(self._path))}?mode=rw",
                 uri=True,
                 timeout=0,
                 isolation_level=None,
@@ -112,15 +120,12 @@ class SQLiteConnection:
                 cached_statements=256,
             )
         try:
-            with translated(path):
+            with translated(self._path):
                 self._settings()
         except BaseException:
             self.raw.close()
             raise
-        self._identity = _identity(path)
-        self._version = -1
-        self._files = (str(path), f"{path}-wal")
-        self._written = -1
+        return self.raw
 
     def _settings(self) -> None:
         for pragma in ("synchronous = FULL", "cache_spill = OFF"):
@@ -217,10 +222,11 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise (_translate(error, path) or error) from error
+        raise (translate(error, path) or error) from error
 
 
-def _translate(error: sqlite3.Error, path: Path) -> WhereuponError | None:
+def translate(error: sqlite3.Error, path: Path) -> WhereuponError | None:
+    """Return what an error of SQLite means for the ledger; None where it is the caller's own."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerBusy(

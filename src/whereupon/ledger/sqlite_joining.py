@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whereupon.errors import NoTransaction, WrongConnection, WrongLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from whereupon.ledger_protocol import Fate
@@ -49,7 +49,12 @@ def refuse_to_join(on: object | None, *, own_transaction: bool) -> None:
 
 def refuse_other_file(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `WrongLedger` where a connection writes to another file than the ledger's."""
-    found = next(row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main")
+    refuse_other_main(connection.execute("PRAGMA database_list"), path)
+
+
+def refuse_other_main(databases: Iterable[Sequence[Any]], path: Path) -> None:
+    """Raise `WrongLedger` where the main one of a connection's databases is not the ledger's file."""
+    found = next(row[2] for row in databases if row[1] == "main")
     if found != str(path) and not _is_same_file(found, path):
         raise WrongLedger(
             f"on= writes to {found or 'a database in memory'}, and the workers read {path}",

@@ -36,14 +36,11 @@ def consume(subscriber: Function, event: BaseEvent, *, on: object | None = None)
         return run(recorder, call, on)
 
 
-async def aconsume(subscriber: Function, event: BaseEvent) -> Any:
+async def aconsume(subscriber: Function, event: BaseEvent, *, on: object | None = None) -> Any:
     """Hand an event to a subscriber from a coroutine; see `consume`."""
     __tracebackhide__ = True
     with recording() as recorder:
-        call = _call(_free(subscriber, event), event)
-        if call.subscription.subscriber.is_async:
-            return await arun(recorder, call)
-        return run(recorder, call, None)
+        return await arun(recorder, _call(_free(subscriber, event), event), on)
 
 
 def assert_subscribed(subscriber: Function, event: BaseEvent, *, on: object | None = None) -> None:
@@ -83,15 +80,19 @@ def run(recorder: Recorder, call: Call, on: object | None) -> Any:
     if not call.subscription.subscriber.options.atomic:
         return called(_store(), call)
     if on is not None:
-        return called(_store(), call, _Given(on))
+        return called(_store(), call, recorder.lend(on) or _Given(on))
     with recorder.atomic() as atomic:
         return called(_store(), call, atomic)
 
 
-async def arun(recorder: Recorder, call: Call) -> Any:
-    """Await a subscriber that is a coroutine function; an atomic one in a transaction."""
-    if not call.subscription.subscriber.options.atomic:
-        return await acalled(_store(), call)
+async def arun(recorder: Recorder, call: Call, on: object | None = None) -> Any:
+    """Call a subscriber from a coroutine, and await it if it is one; an atomic one in a transaction."""
+    subscriber = call.subscription.subscriber
+    lent = recorder.lend(on) if subscriber.options.atomic else None
+    if not subscriber.is_async:
+        return await lent.run(lambda: called(_store(), call, lent)) if lent else run(recorder, call, on)
+    if lent or not subscriber.options.atomic:
+        return await acalled(_store(), call, lent)
     async with recorder.aatomic() as atomic:
         return await acalled(_store(), call, atomic)
 

@@ -34,11 +34,8 @@ async def adeliver_all() -> int:
     __tracebackhide__ = True
     count = 0
     for recorder, call, on in _calls():
-        if call.subscription.subscriber.is_async:
-            await arun(recorder, call)
-            count += len(call.prepared)
-        else:
-            count += _deliver(recorder, call, on)
+        await arun(recorder, call, on)
+        count += len(call.prepared)
     return count
 
 
@@ -66,7 +63,7 @@ def _calls() -> Iterator[tuple[Recorder, Call, object | None]]:
             claim_of(each.subscription, recorded.envelope, recheck=each.recheck) for recorded, each in group
         ]
         for call in calls_for(subscription, claims):
-            yield recorder, call, _still_open(first)
+            yield recorder, call, _still_open(recorder, first)
     raise AssertionError(
         f"{_DEPTH} jobs were delivered and there is still more: do subscribers answer each other?"
     )
@@ -88,7 +85,8 @@ def _next_group(recorder: Recorder) -> list[tuple[Recorded, NewDelivery]]:
     return [pair for pair in open_ones if pair[1].group == first[1].group]
 
 
-def _still_open(recorded: Recorded) -> object | None:
-    """Return the connection of an event whose transaction is open: an atomic subscriber runs in it."""
-    is_open = isinstance(recorded.on, sqlite3.Connection) and recorded.fate() == "pending"
-    return recorded.on if is_open else None
+def _still_open(recorder: Recorder, recorded: Recorded) -> object | None:
+    """Return what an event was published on whose transaction is open: an atomic subscriber runs in it."""
+    fate = recorded.fate()
+    is_open = isinstance(recorded.on, sqlite3.Connection) and fate == "pending"
+    return recorded.on if is_open or recorder.lend(recorded.on, fate) else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 from whereupon.envelopes import Envelope
 from whereupon.events import BaseEvent, contract_of, rebuild
+from whereupon.handling import Fills
 from whereupon.store import EventStore, installed, swap
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ class Recorded:
     deliveries: tuple[NewDelivery, ...]
     on: object | None
     fate: Callable[[], Fate]
+
+
+class Lent(Fills, Protocol):
+    """The open transaction of a test, in which an atomic subscriber runs."""
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Call a subscriber that is a plain function from a coroutine."""
+        ...
 
 
 class Recorder:
@@ -72,6 +81,11 @@ class Recorder:
         if self._ledger is None:
             raise RuntimeError("no store is installed, so there is no ledger for an atomic subscriber")
         return cast("AsyncLedger", self._ledger).aatomic()
+
+    def lend(self, on: object | None, fate: Fate = "pending") -> Lent | None:
+        """Return the open transaction of a test for an atomic subscriber, if the ledger can lend it."""
+        lend = getattr(self._ledger, "lend", None)  # a ledger may leave it out
+        return cast("Lent | None", lend(on, fate)) if lend is not None and on is not None else None
 
     def scope(self) -> contextlib.AbstractContextManager[object]:
         """Return what surrounds each call of a subscriber in a worker of the application's ledger."""

@@ -89,9 +89,12 @@ class Executor:
         return min(most, options.concurrency or most)
 
     def _lane(self, subscription: Subscription) -> object:
-        """Return what a job waits in: its subscription's own lane, or the one of all that take turns."""
+        """Return what a job waits in: its subscription's own lane, or the one of all that take turns.
+
+        Functions and coroutines are started in different ways, and have a lane each.
+        """
         takes_turns = subscription.subscriber.options.atomic and self._store.ledger.takes_turns
-        return _IN_TURN if takes_turns else subscription
+        return (_IN_TURN, subscription.subscriber.is_async) if takes_turns else subscription
 
     def submit(self, job: Job) -> None:
         """Start a job as soon as there is a place for it."""

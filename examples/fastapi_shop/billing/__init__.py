@@ -1,0 +1,1 @@
+"""Billing: one invoice for each order."""

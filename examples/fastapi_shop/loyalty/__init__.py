@@ -1,0 +1,1 @@
+"""Loyalty: points for customers whom we know."""

@@ -1,0 +1,1 @@
+"""Orders: what is for sale, and who has bought it."""

@@ -1,0 +1,1 @@
+"""Shipping: a parcel for everything that can be touched."""
