@@ -13,6 +13,7 @@ from bench.rows import (
     latency,
     planning,
     publishing,
+    publishing_postgres,
     rebuilding,
     waiting,
 )
@@ -28,5 +29,6 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "latency": latency.measure,
     "drain": drain.measure,
     "waiting": waiting.measure,
+    "publish-postgres": publishing_postgres.measure,
 }
 """What `--only` takes, and the function that measures it."""

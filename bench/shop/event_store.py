@@ -11,6 +11,7 @@ from typing import Any, Literal
 from bench.shop.events import PipelineCreated
 from bench.shop.subscribers import note, silent
 from whereupon import EventStore, SQLiteLedger, subscribe
+from whereupon.ledger_protocol import Ledger
 from whereupon.store import swap
 
 NAME = "bench.shop.event_store:store"
@@ -27,12 +28,12 @@ def new_ledger(path: Path, journal: Journal) -> SQLiteLedger:
     return ledger
 
 
-def noting(ledger: SQLiteLedger) -> EventStore:
+def noting(ledger: Ledger) -> EventStore:
     """Build the store whose one subscriber marks what it handles."""
     return EventStore(subscriptions=[subscribe(note, to=PipelineCreated)], ledger=ledger)
 
 
-def fanning_out(ledger: SQLiteLedger, count: int) -> EventStore:
+def fanning_out(ledger: Ledger, count: int) -> EventStore:
     """Build a store in which so many subscribers hear one event, without conditions."""
     subscriptions = [subscribe(silent(number), to=PipelineCreated) for number in range(count)]
     return EventStore(subscriptions=subscriptions, ledger=ledger)
