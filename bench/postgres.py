@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bench.peers import PeerMissing, import_peer
 from tests.postgres_server import WAY, PostgreSQL, binaries
+
+from bench.peers import PeerMissing, import_peer
 
 if TYPE_CHECKING:
     from whereupon.ledger import PostgresLedger

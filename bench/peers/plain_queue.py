@@ -1,11 +1,21 @@
 """A queue as one writes it by hand: a table, INSERT, and `FOR UPDATE SKIP LOCKED` with a lease.
 
 It has no contracts, retries, groups, suspects or history: what is left is what any queue in PostgreSQL costs.
+`python -m bench.peers.plain_queue` consumes the one that the environment names, in one thread.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from typing import Any
+
+from bench.marks import marks
+from bench.peers import import_peer
+
+URL = "BENCH_QUEUE"
+SIZE = "BENCH_QUEUE_SIZE"
 
 _TABLE = """
     CREATE TABLE plain_queue (
@@ -50,3 +60,19 @@ def lease(connection: Any, most: int) -> list[tuple[int, str]]:
 def ack(connection: Any, ids: list[int]) -> None:
     """Delete what is done."""
     connection.execute(_ACK, [ids])
+
+
+def consume(connection: Any, size: int) -> None:
+    """Lease, mark and acknowledge batches of so many, for ever."""
+    while True:
+        rows = lease(connection, size)
+        for _, body in rows:
+            marks().mark(json.loads(body)["pipeline_id"])
+        if rows:
+            ack(connection, [row[0] for row in rows])
+        else:
+            time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    consume(import_peer("psycopg").connect(os.environ[URL], autocommit=True), int(os.environ[SIZE]))

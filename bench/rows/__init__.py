@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from bench.lines import Line
 from bench.rows import (
+    claims_postgres,
     construct,
     control,
     drain,
+    drain_postgres,
     importing,
     latency,
+    latency_postgres,
     planning,
     publishing,
     publishing_postgres,
@@ -30,5 +33,8 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "drain": drain.measure,
     "waiting": waiting.measure,
     "publish-postgres": publishing_postgres.measure,
+    "claims-postgres": claims_postgres.measure,
+    "latency-postgres": latency_postgres.measure,
+    "drain-postgres": drain_postgres.measure,
 }
 """What `--only` takes, and the function that measures it."""
