@@ -14,11 +14,13 @@ from bench.rows import (
     importing,
     latency,
     latency_postgres,
+    outbox,
     planning,
     publishing,
     publishing_postgres,
     rebuilding,
     waiting,
+    waiting_postgres,
 )
 from bench.scale import Scale
 
@@ -33,8 +35,10 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "drain": drain.measure,
     "waiting": waiting.measure,
     "publish-postgres": publishing_postgres.measure,
+    "outbox": outbox.measure,
     "claims-postgres": claims_postgres.measure,
     "latency-postgres": latency_postgres.measure,
     "drain-postgres": drain_postgres.measure,
+    "waiting-postgres": waiting_postgres.measure,
 }
 """What `--only` takes, and the function that measures it."""

@@ -22,7 +22,8 @@ from whereupon import SQLiteLedger, publish
 if TYPE_CHECKING:
     from whereupon.ledger import PostgresLedger
 
-_PAUSE = (0.020, 0.120)  # seconds between two events, at random: never in step with the worker's looks
+PAUSE = (0.020, 0.120)
+"""Seconds between two events, at random: never in step with the worker's looks."""
 _PATIENCE = 30.0
 GOALS = (at_most_seconds(0.020, 0.005), at_most_seconds(0.100))
 NO_GOALS_OF_BOTH = (NO_GOALS, NO_GOALS)
@@ -49,6 +50,7 @@ def latency_lines(
     count: int,
     scale: Scale,
     goals: tuple[Goals, Goals],
+    pause: tuple[float, float] = PAUSE,
 ) -> list[Line]:
     """Publish so many events into one ledger, one at a time; the goals are those of the p50 and the p99."""
     control = Control(folder)
@@ -56,14 +58,16 @@ def latency_lines(
     environment = {VARIABLE: str(marks.path), **event_store.environment_of(ledger)}
     command = ("whereupon", "worker", "--store", event_store.NAME)
     with Session(command, environment, folder / "log") as worker, installed(noting(ledger)):
-        begun = [_published(place, marks, worker, control) for place in range(count + 1)]
+        begun = [_published(place, marks, worker, control, pause) for place in range(count + 1)]
         share = _idle_share(worker, float(scale.size(5, 1)))
     behind = [(marks.time(place) - begun[place][0]) / 1e9 for place in range(1, count + 1)]
     committed = [(marks.time(place) - begun[place][1]) / 1e9 for place in range(1, count + 1)]
     return _lines(title, goals, (behind, committed), share, control)
 
 
-def _published(place: int, marks: Marks, worker: Session, control: Control) -> tuple[int, int]:
+def _published(
+    place: int, marks: Marks, worker: Session, control: Control, pause: tuple[float, float]
+) -> tuple[int, int]:
     """Publish one event, wait until its handler begins, then pause; return when publish began and ended.
 
     The first event is for the worker to get ready, and does not count.
@@ -72,7 +76,7 @@ def _published(place: int, marks: Marks, worker: Session, control: Control) -> t
     began = time.monotonic_ns()
     publish(event)
     ended = time.monotonic_ns()
-    time.sleep(random.uniform(*_PAUSE))
+    time.sleep(random.uniform(*pause))
     while not marks.time(place):
         worker.check()
         if time.monotonic_ns() - began > _PATIENCE * 1e9:
