@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from bench.lines import Line
+from bench.peers import PeerMissing
 from bench.report import default_path, summary, table, write_json
 from bench.rows import ROWS
 from bench.scale import Scale
@@ -51,6 +52,9 @@ def _measured(name: str, scale: Scale) -> list[Line] | None:
     started = time.monotonic()
     try:
         lines = ROWS[name](scale)
+    except PeerMissing as missing:
+        _say(f"      {name}: left out, as {missing}")
+        return None
     except Exception:  # noqa: BLE001 - one row that fails must not hide the others
         traceback.print_exc()
         return None

@@ -11,13 +11,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.disk import settle
 from bench.marks import VARIABLE, Marks
-from bench.peers import huey_queue
+from bench.peers import huey_queue, plain_queue
 from bench.sessions import Session
 from bench.shop import event_store
 from whereupon import SQLiteLedger
+
+if TYPE_CHECKING:
+    from whereupon.ledger import PostgresLedger
 
 _PATIENCE = 30.0  # seconds until the first event must have been handled
 _LOOK = 0.002
@@ -31,15 +35,14 @@ class Window:
     seconds: float
 
 
-def drain_ledger(ledger: SQLiteLedger, marks: Marks, window: Window, *, until_closed: bool) -> float:
+def drain_ledger(
+    ledger: SQLiteLedger | PostgresLedger, marks: Marks, window: Window, *, until_closed: bool
+) -> float:
     """Start a local worker with its defaults on a ledger, and return how many it handles per second."""
-    environment = {
-        VARIABLE: str(marks.path),
-        event_store.LEDGER: str(ledger.path),
-        event_store.JOURNAL: ledger.journal,
-    }
+    environment = {VARIABLE: str(marks.path), **event_store.environment_of(ledger)}
     command = ("whereupon", "worker", "--store", event_store.NAME)
-    settle(ledger.path.parent)
+    if isinstance(ledger, SQLiteLedger):
+        settle(ledger.path.parent)
     with Session(command, environment, marks.path.with_suffix(".log")) as session:
         moments = _watched(session, marks, window)
         return _rate(moments, _closed(ledger) if until_closed and len(moments) == window.count else 0)
@@ -56,6 +59,13 @@ def drain_huey(path: Path, journal: str, threads: int, marks: Marks, window: Win
     # --quiet leaves out two lines of log for each task, as our worker logs none
     command = ("huey.bin.huey_consumer", huey_queue.NAME, "--workers", str(threads), "--quiet")
     with Session(command, environment, marks.path.with_suffix(".log")) as session:
+        return _rate(_watched(session, marks, window))
+
+
+def drain_plain(url: str, size: int, marks: Marks, window: Window) -> float:
+    """Start one consumer of the plain queue, and return how many it begins per second."""
+    environment = {VARIABLE: str(marks.path), plain_queue.URL: url, plain_queue.SIZE: str(size)}
+    with Session(("bench.peers.plain_queue",), environment, marks.path.with_suffix(".log")) as session:
         return _rate(_watched(session, marks, window))
 
 
@@ -83,7 +93,7 @@ def _rate(moments: list[int], end: int = 0) -> float:
     return (len(moments) - 1) / (max(moments[-1], end) - moments[0]) * 1e9
 
 
-def _closed(ledger: SQLiteLedger) -> int:
+def _closed(ledger: SQLiteLedger | PostgresLedger) -> int:
     """Wait until nothing is claimed; the look goes through an index that is empty then."""
     sql = "SELECT count(*) FROM whereupon_delivery WHERE state = 'claimed'"
     while True:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -21,63 +20,7 @@ from uuid import uuid4
 
 import pytest
 
-_PLACES = "/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/pgsql-*/bin"
-
-
-class PostgreSQL:
-    """One server: started, stopped, killed and started again by the tests."""
-
-    def __init__(self, bin_folder: Path, *settings: str) -> None:
-        self._bin = bin_folder
-        self._settings = settings
-        self.folder = Path(tempfile.mkdtemp(prefix="whereupon-postgres-"))
-        self.port = free_port()
-        self.user = {}
-        if os.getuid() == 0:  # PostgreSQL refuses to run as root
-            nobody = pwd.getpwnam("postgres") if _has_user("postgres") else pwd.getpwnam("nobody")
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
-            self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        self._data = self.folder / "data"
-        self._run(
-            "initdb",
-            "-D",
-            self._data,
-            "-U",
-            "whereupon",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--locale=C.UTF-8",
-        )
-        self.start()
-
-    def _run(self, command: str, *arguments: object, check: bool = True) -> None:
-        done = subprocess.run(
-            [self._bin / command, *map(str, arguments)],
-            capture_output=True, text=True, cwd=self.folder, **self.user,
-        )  # fmt: skip
-        if check and done.returncode:
-            raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
-
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=200"
-        options += "".join(f" -c {each}" for each in self._settings)
-        self._run("pg_ctl", "-D", self._data, "-w", "-l", self.folder / "log", "-o", options, "start")
-
-    def stop(self, mode: str = "immediate") -> None:
-        """Stop the server: `immediate` is a crash, as after a power cut that kept what was flushed."""
-        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop", check=False)
-
-    def end(self) -> None:
-        """Stop the server and delete its folder."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def url(self, database: str = "postgres", user: str = "whereupon") -> str:
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+from tests.postgres_server import WAY, PostgreSQL, binaries, free_port
 
 
 class PgBouncer:
@@ -129,25 +72,11 @@ def pgbouncer(server: PostgreSQL) -> PgBouncer:
     return PgBouncer(program, server)
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _has_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
 def own_postgres(*settings: str) -> PostgreSQL:
     """Start a server for one test, which may stop it."""
-    folder = _binaries()
+    folder = binaries()
     if folder is None:
-        missing("PostgreSQL", "apt install postgresql, or set WHEREUPON_TEST_POSTGRES to a URL")
+        missing("PostgreSQL", f"{WAY}, or set WHEREUPON_TEST_POSTGRES to a URL")
     return PostgreSQL(folder, *settings)
 
 
@@ -157,17 +86,6 @@ def missing(what: str, way: str) -> None:
     if os.environ.get("WHEREUPON_REQUIRE_SERVICES"):
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
-
-
-@functools.cache
-def _binaries() -> Path | None:
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
-    folders = sorted(
-        path for place in _PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").exists()
-    )
-    return folders[-1] if folders else None
 
 
 @functools.cache

@@ -6,15 +6,21 @@ from collections.abc import Callable
 
 from bench.lines import Line
 from bench.rows import (
+    claims_postgres,
     construct,
     control,
     drain,
+    drain_postgres,
     importing,
     latency,
+    latency_postgres,
+    outbox,
     planning,
     publishing,
+    publishing_postgres,
     rebuilding,
     waiting,
+    waiting_postgres,
 )
 from bench.scale import Scale
 
@@ -28,5 +34,11 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "latency": latency.measure,
     "drain": drain.measure,
     "waiting": waiting.measure,
+    "publish-postgres": publishing_postgres.measure,
+    "outbox": outbox.measure,
+    "claims-postgres": claims_postgres.measure,
+    "latency-postgres": latency_postgres.measure,
+    "drain-postgres": drain_postgres.measure,
+    "waiting-postgres": waiting_postgres.measure,
 }
 """What `--only` takes, and the function that measures it."""

@@ -6,9 +6,10 @@ import random
 import statistics
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.disk import Control, temporary_folder
-from bench.lines import NO_GOALS, Line, at_most_seconds
+from bench.lines import NO_GOALS, Goals, Line, at_most_seconds
 from bench.marks import VARIABLE, Marks
 from bench.rounds import percentile
 from bench.scale import Scale
@@ -16,43 +17,57 @@ from bench.sessions import Session
 from bench.shop import event_store
 from bench.shop.event_store import Journal, installed, new_ledger, noting
 from bench.shop.events import PipelineCreated
-from whereupon import publish
+from whereupon import SQLiteLedger, publish
 
-_PAUSE = (0.020, 0.120)  # seconds between two events, at random: never in step with the worker's looks
+if TYPE_CHECKING:
+    from whereupon.ledger import PostgresLedger
+
+PAUSE = (0.020, 0.120)
+"""Seconds between two events, at random: never in step with the worker's looks."""
 _PATIENCE = 30.0
+GOALS = (at_most_seconds(0.020, 0.005), at_most_seconds(0.100))
+NO_GOALS_OF_BOTH = (NO_GOALS, NO_GOALS)
 
 
 def measure(scale: Scale) -> list[Line]:
     """Publish at irregular intervals into the ledger of an idle worker."""
     lines: list[Line] = []
+    journals: dict[Journal, str] = {"auto": "default journal", "wal": "wal"}
     with temporary_folder() as folder:
-        for journal in ("auto", "wal"):
+        for journal, title in journals.items():
             place = folder / journal
             place.mkdir()
-            lines += _measured(journal, place, scale)
+            ledger = new_ledger(place / "ledger.sqlite3", journal)
+            goals = GOALS if journal == "auto" else NO_GOALS_OF_BOTH
+            lines += latency_lines(ledger, title, place, scale.size(200, 20), scale, goals)
     return lines
 
 
-def _measured(journal: Journal, folder: Path, scale: Scale) -> list[Line]:
+def latency_lines(
+    ledger: SQLiteLedger | PostgresLedger,
+    title: str,
+    folder: Path,
+    count: int,
+    scale: Scale,
+    goals: tuple[Goals, Goals],
+    pause: tuple[float, float] = PAUSE,
+) -> list[Line]:
+    """Publish so many events into one ledger, one at a time; the goals are those of the p50 and the p99."""
     control = Control(folder)
-    count = scale.size(200, 20)
     marks = Marks.create(folder / "marks", count + 1)
-    ledger = new_ledger(folder / "ledger.sqlite3", journal)
-    environment = {
-        VARIABLE: str(marks.path),
-        event_store.LEDGER: str(ledger.path),
-        event_store.JOURNAL: journal,
-    }
+    environment = {VARIABLE: str(marks.path), **event_store.environment_of(ledger)}
     command = ("whereupon", "worker", "--store", event_store.NAME)
     with Session(command, environment, folder / "log") as worker, installed(noting(ledger)):
-        begun = [_published(place, marks, worker, control) for place in range(count + 1)]
+        begun = [_published(place, marks, worker, control, pause) for place in range(count + 1)]
         share = _idle_share(worker, float(scale.size(5, 1)))
     behind = [(marks.time(place) - begun[place][0]) / 1e9 for place in range(1, count + 1)]
     committed = [(marks.time(place) - begun[place][1]) / 1e9 for place in range(1, count + 1)]
-    return _lines(journal, behind, committed, share, control)
+    return _lines(title, goals, (behind, committed), share, control)
 
 
-def _published(place: int, marks: Marks, worker: Session, control: Control) -> tuple[int, int]:
+def _published(
+    place: int, marks: Marks, worker: Session, control: Control, pause: tuple[float, float]
+) -> tuple[int, int]:
     """Publish one event, wait until its handler begins, then pause; return when publish began and ended.
 
     The first event is for the worker to get ready, and does not count.
@@ -61,7 +76,7 @@ def _published(place: int, marks: Marks, worker: Session, control: Control) -> t
     began = time.monotonic_ns()
     publish(event)
     ended = time.monotonic_ns()
-    time.sleep(random.uniform(*_PAUSE))
+    time.sleep(random.uniform(*pause))
     while not marks.time(place):
         worker.check()
         if time.monotonic_ns() - began > _PATIENCE * 1e9:
@@ -80,24 +95,27 @@ def _idle_share(worker: Session, seconds: float) -> float:
 
 
 def _lines(
-    journal: Journal, behind: list[float], committed: list[float], share: float, control: Control
+    title: str,
+    goals: tuple[Goals, Goals],
+    times: tuple[list[float], list[float]],
+    share: float,
+    control: Control,
 ) -> list[Line]:
-    title = "default journal" if journal == "auto" else journal
+    behind, committed = times
     middle, tail = statistics.median(behind), percentile(behind, 0.99)
     after = statistics.median(committed)
-    is_default = journal == "auto"
     return [
         Line(
             name=f"publish → handler start, p50, {title}",
             ours=middle,
-            goals=at_most_seconds(0.020, 0.005) if is_default else NO_GOALS,
+            goals=goals[0],
             note=f"from the call of publish; {after * 1e3:.2f} ms from its return; {control}",
             details={"flush": control.median, "behind": behind, "committed": committed},
         ),
         Line(
             name=f"publish → handler start, p99, {title}",
             ours=tail,
-            goals=at_most_seconds(0.100) if is_default else NO_GOALS,
+            goals=goals[1],
         ),
         Line(name=f"idle worker, share of one core, {title}", ours=share, kind="share"),
     ]

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import statistics
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.claiming import ClaimTime, claim_times
-from bench.disk import Control, settle, temporary_folder
+from bench.disk import Control, temporary_folder
 from bench.draining import Window, drain_ledger
+from bench.ledgers import Ledgers, SQLiteFiles
 from bench.lines import NO_GOALS, Line, at_least_times, at_most_seconds, written
 from bench.marks import Marks
 from bench.rounds import percentile, shuffled
 from bench.scale import Scale
 from bench.shop.backlog import Change, due_tomorrow, of_unknown_code, publish_backlog
-from bench.shop.event_store import new_ledger, noting
-from whereupon import SQLiteLedger
+from bench.shop.event_store import noting
+
+if TYPE_CHECKING:
+    from bench.ledgers import AnyLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,12 @@ class _State:
 
 def measure(scale: Scale) -> list[Line]:
     """Drain ledgers and time single claims, by turns with and without the deliveries that wait."""
+    with temporary_folder() as folder:
+        return waiting_lines(SQLiteFiles(folder), folder, scale)
+
+
+def waiting_lines(ledgers: Ledgers, folder: Path, scale: Scale) -> list[Line]:
+    """Measure ledgers of one kind."""
     others = scale.size(100_000, 2_000)
     window = Window(scale.size(10_000, 500), seconds=20)
     empty = _State("empty ledger")
@@ -41,55 +49,48 @@ def measure(scale: Scale) -> list[Line]:
         _State(f"beside {others:,} of unknown code", others, of_unknown_code),
         _State(f"beside {others:,} due now", others),
     )
-    with temporary_folder() as folder:
-        files = {
-            state: _prepared(folder / f"{number}.sqlite3", state, window.count)
-            for number, state in enumerate(states)
-        }
-        settle(folder)
-        control = Control(folder)
-        rates = _rates(files, window, scale.rounds_of(3), control)
-        claims = claim_times([noting(_opened(path)) for path in files.values()], scale.size(300, 20))
+    names = {state: f"state_{number}" for number, state in enumerate(states)}
+    for state, name in names.items():
+        _prepare(ledgers.new(name), state, window.count)
+        ledgers.settle(name)
+    control = Control(folder)
+    rates = _rates(ledgers, names, folder, window, scale.rounds_of(3), control)
+    stores = [noting(ledgers.opened(name)) for name in names.values()]
+    claims = claim_times(stores, scale.size(300, 20))
     medians = {state: statistics.median(found) for state, found in rates.items()}
-    return [
+    lines = [
         *(_rate_line(state, medians[state], medians[empty], str(control)) for state in states[1:]),
         *(_claim_line(state, times, claims[0]) for state, times in zip(states, claims, strict=True)),
     ]
+    return [replace(line, name=line.name + ledgers.title) for line in lines]
 
 
-def _prepared(path: Path, state: _State, count: int) -> Path:
-    """Make a ledger once; the rounds work on copies. The events that are timed have the first places."""
-    store = noting(new_ledger(path, "auto"))
+def _prepare(ledger: AnyLedger, state: _State, count: int) -> None:
+    """Fill a ledger once. The events that are timed have the first places."""
+    store = noting(ledger)
     if state.change is None:
         publish_backlog(store, range(count + state.others))
     else:
         publish_backlog(store, range(count, count + state.others), state.change)
         publish_backlog(store, range(count))
-    return path
-
-
-def _opened(path: Path) -> SQLiteLedger:
-    return SQLiteLedger(path, own_transaction=True)
-
-
-def _copied(path: Path, copy: Path) -> SQLiteLedger:
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-    return _opened(copy)
 
 
 def _rates(
-    files: dict[_State, Path], window: Window, rounds: int, control: Control
+    ledgers: Ledgers,
+    names: dict[_State, str],
+    folder: Path,
+    window: Window,
+    rounds: int,
+    control: Control,
 ) -> dict[_State, list[float]]:
-    rates: dict[_State, list[float]] = {state: [] for state in files}
-    for state in shuffled(tuple(files), rounds):
-        place = files[state].parent / "round"
+    rates: dict[_State, list[float]] = {state: [] for state in names}
+    for state in shuffled(tuple(names), rounds):
+        place = folder / "round"
         place.mkdir()
-        ledger = _copied(files[state], place / "ledger.sqlite3")
         marks = Marks.create(place / "marks", window.count + state.others)
-        settle(place)
-        control.sample()
-        rates[state].append(drain_ledger(ledger, marks, window, until_closed=False))
+        with ledgers.copied(names[state], place) as ledger:
+            control.sample()
+            rates[state].append(drain_ledger(ledger, marks, window, until_closed=False))
         shutil.rmtree(place)
     return rates
 

@@ -6,16 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.shop.events import PipelineCreated
 from bench.shop.subscribers import note, silent
 from whereupon import EventStore, SQLiteLedger, subscribe
+from whereupon.ledger_protocol import Ledger
 from whereupon.store import swap
+
+if TYPE_CHECKING:
+    from whereupon.ledger import PostgresLedger
 
 NAME = "bench.shop.event_store:store"
 LEDGER = "BENCH_LEDGER"
 JOURNAL = "BENCH_JOURNAL"
+POOLED = "BENCH_POOLED"
 
 Journal = Literal["auto", "wal", "rollback"]
 
@@ -27,15 +32,33 @@ def new_ledger(path: Path, journal: Journal) -> SQLiteLedger:
     return ledger
 
 
-def noting(ledger: SQLiteLedger) -> EventStore:
+def noting(ledger: Ledger) -> EventStore:
     """Build the store whose one subscriber marks what it handles."""
     return EventStore(subscriptions=[subscribe(note, to=PipelineCreated)], ledger=ledger)
 
 
-def fanning_out(ledger: SQLiteLedger, count: int) -> EventStore:
+def fanning_out(ledger: Ledger, count: int) -> EventStore:
     """Build a store in which so many subscribers hear one event, without conditions."""
     subscriptions = [subscribe(silent(number), to=PipelineCreated) for number in range(count)]
     return EventStore(subscriptions=subscriptions, ledger=ledger)
+
+
+def environment_of(ledger: SQLiteLedger | PostgresLedger) -> dict[str, str]:
+    """Return what tells a worker process of a ledger."""
+    if isinstance(ledger, SQLiteLedger):
+        return {LEDGER: str(ledger.path), JOURNAL: ledger.journal}
+    return {LEDGER: ledger.url, POOLED: "yes" if ledger.pooled else ""}
+
+
+def _named_ledger() -> Ledger:
+    """Return the ledger that the environment names."""
+    name = os.environ[LEDGER]
+    if name.startswith("postgresql://"):
+        from bench.postgres import ledger_on
+
+        return ledger_on(name, pooled=bool(os.environ[POOLED]))
+    journal: Any = os.environ[JOURNAL]  # SQLiteLedger refuses what is no journal
+    return SQLiteLedger(name, own_transaction=True, journal=journal)
 
 
 @contextmanager
@@ -52,5 +75,4 @@ def __getattr__(name: str) -> object:
     """Build `store` when a worker asks for it, and not when the bench imports this module."""
     if name != "store":
         raise AttributeError(name)
-    journal: Any = os.environ[JOURNAL]  # SQLiteLedger refuses what is no journal
-    return noting(SQLiteLedger(os.environ[LEDGER], own_transaction=True, journal=journal))
+    return noting(_named_ledger())

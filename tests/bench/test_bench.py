@@ -9,9 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.postgres_server import binaries
+from tests.servers import missing
 
 ROOT = Path(__file__).parents[2]
-NEEDS = {"construct": "jsonschema", "rebuild": "jsonschema", "plan": "django", "drain": "huey"}
+NEEDS = {
+    "construct": "jsonschema",
+    "rebuild": "jsonschema",
+    "plan": "django",
+    "drain": "huey",
+    "outbox": "django_outbox_pattern",
+}
 
 
 def run_bench(path, names):
@@ -58,6 +66,50 @@ def test_a_row_against_a_peer(tmp_path, name):
     finished = run_bench(tmp_path / "out.json", [name])
     assert finished.returncode == 0, finished.stderr
     assert all(line["ratio"] > 0 for line in json.loads((tmp_path / "out.json").read_text())["lines"])
+
+
+@pytest.mark.parametrize(("name", "count"), [("publish-postgres", 9), ("claims-postgres", 3), ("outbox", 3)])
+def test_a_row_on_postgresql(tmp_path, name, count):
+    needs_postgresql(name)
+    finished = run_bench(tmp_path / "out.json", [name])
+    assert finished.returncode == 0, finished.stderr
+    lines = json.loads((tmp_path / "out.json").read_text())["lines"]
+    assert len(lines) == count
+    assert all(line["ratio"] > 0 for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["latency-postgres", "drain-postgres", "waiting-postgres"])
+def test_a_row_on_postgresql_with_worker_processes(tmp_path, name):
+    needs_postgresql(name)
+    finished = run_bench(tmp_path / "out.json", [name])
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["lines"]
+
+
+def needs_postgresql(name):
+    pytest.importorskip("psycopg")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    if binaries() is None:
+        missing("PostgreSQL", "apt install postgresql")
+
+
+def test_a_row_whose_server_is_missing_is_left_out_with_the_reason_and_the_others_run(tmp_path):
+    pytest.importorskip("psycopg")
+    code = (
+        "import sys, bench.postgres; from bench.__main__ import main\n"
+        "bench.postgres.binaries = lambda: None\n"
+        "sys.exit(main(['--quick', '--only', 'claims-postgres', '--only', 'control', '--json', sys.argv[1]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "o")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "claims-postgres: left out, as PostgreSQL is not installed: apt install" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    document = json.loads((tmp_path / "o").read_text())
+    assert document["failed"] == ["claims-postgres"]
+    assert len(document["lines"]) == 1
 
 
 @pytest.mark.slow

@@ -20,10 +20,11 @@ _EVENT: Final = """
 """
 _DELIVERY: Final = "INSERT INTO whereupon_delivery (event_id, subscription, group_id, recheck, due_at)"
 _NOW: Final = "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS bigint)"
-_TEXTS: Final = ", ".join(
-    f"CAST(:{name} AS text[])"
-    for name in ("ids", "names", "correlations", "causations", "subjects", "skipped", "envelopes")
-)
+_COLUMN: Final[tuple[str, ...]] = (
+    "id", "name", "correlation", "causation", "subject", "skipped", "envelope",
+)  # fmt: skip
+_COLUMNS: Final = tuple(f"{name}s" for name in _COLUMN)
+_TEXTS: Final = ", ".join(f"CAST(:{name} AS text[])" for name in _COLUMNS)
 _ONE: Final = f"""
     WITH event AS (
         {_EVENT} VALUES (:id, :name, :correlation, :causation, :subject, :skipped, :envelope, {_NOW})
@@ -81,13 +82,12 @@ def statement(records: Sequence[Record]) -> tuple[str, dict[str, Any]]:
     It tells the workers when the transaction commits, unless nobody hears any of the events.
     """
     deliveries = [delivery for record in records for delivery in record.deliveries]
+    parameters: dict[str, Any]
     if len(records) == 1:
-        names = ("id", "name", "correlation", "causation", "subject", "skipped", "envelope")
-        sql, parameters = _ONE, dict(zip(names, _event_row(records[0]), strict=True))
+        sql, parameters = _ONE, dict(zip(_COLUMN, _event_row(records[0]), strict=True))
     else:
         columns = [list(column) for column in zip(*map(_event_row, records), strict=True)]
-        names = ("ids", "names", "correlations", "causations", "subjects", "skipped", "envelopes")
-        sql, parameters = _MANY, dict(zip(names, columns, strict=True))
+        sql, parameters = _MANY, dict(zip(_COLUMNS, columns, strict=True))
     if not deliveries:
         return sql + _QUIET, parameters
     parameters["subscriptions"] = [each.subscription for each in deliveries]

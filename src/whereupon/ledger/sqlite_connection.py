@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 from whereupon.errors import LedgerBusy, LedgerMissing, LedgerUnavailable, WhereuponError
-from whereupon.ledger.dialect import SQLITE
+from whereupon.ledger.dialect import SQLITE, Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,8 +64,6 @@ class SQLiteTransaction:
 
     __slots__ = ("_connection", "_patience")
 
-    dialect: Final = SQLITE
-
     def __init__(
         self,
         connection: sqlite3.Connection,
@@ -73,6 +71,11 @@ class SQLiteTransaction:
     ) -> None:
         self._connection = connection
         self._patience = patience
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the connection wants its SQL."""
+        return SQLITE
 
     def now(self) -> int:
         """Return the clock of this machine, which is the database's, in milliseconds since 1970."""
