@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from whereupon.errors import InvalidConfiguration
 from whereupon.ledger import psycopg_joining as joining
@@ -45,9 +45,6 @@ class PostgresLedger:
     Raises `InvalidConfiguration`.
     """
 
-    takes_turns: ClassVar[bool] = False
-    atomic_timeout: ClassVar[timedelta | None] = None
-
     url: str = field(repr=False)
     own_transaction: bool = False
     schema: str = ""
@@ -65,6 +62,16 @@ class PostgresLedger:
     def dialect(self) -> Dialect:
         """Which SQL the ledger's own connections speak."""
         return Dialect("postgresql", "pyformat", self.schema)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Tell that atomic subscribers run beside each other."""
+        return False
+
+    @property
+    def atomic_timeout(self) -> timedelta | None:
+        """The time limit of an atomic subscriber that names none: there is none."""
+        return None
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Yield what this ledger cannot honour of a subscription."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import IsolationLevel, errors
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
@@ -184,7 +185,7 @@ def ended(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def _connected(conninfo: str, *, pooled: bool) -> psycopg.Connection[Any]:
-    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    given = conninfo_to_dict(conninfo)
     defaults = {
         "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3,
         "tcp_user_timeout": 15_000, "application_name": "whereupon",
@@ -243,7 +244,7 @@ def translate(error: psycopg.Error, database: str) -> WhereuponError | None:
 
 def describe(conninfo: str) -> str:
     """Say which database a connection string names, without the password."""
-    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    given = conninfo_to_dict(conninfo)
     host = given.get("host") or given.get("hostaddr") or "localhost"
     return f"postgresql://{host}:{given.get('port') or 5432}/{given.get('dbname') or ''}"
 
@@ -251,7 +252,7 @@ def describe(conninfo: str) -> str:
 def check_conninfo(conninfo: str) -> None:
     """Raise `InvalidConfiguration` where a text is no connection string."""
     try:
-        psycopg.conninfo.conninfo_to_dict(conninfo)
+        conninfo_to_dict(conninfo)
     except psycopg.Error as error:
         raise InvalidConfiguration(
             f"this is no connection string of PostgreSQL ({_first_line(error)})",

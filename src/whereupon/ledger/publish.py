@@ -82,12 +82,14 @@ def statement(records: Sequence[Record]) -> tuple[str, dict[str, Any]]:
     It tells the workers when the transaction commits, unless nobody hears any of the events.
     """
     deliveries = [delivery for record in records for delivery in record.deliveries]
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = {}
     if len(records) == 1:
-        sql, parameters = _ONE, dict(zip(_COLUMN, _event_row(records[0]), strict=True))
+        sql = _ONE
+        parameters.update(zip(_COLUMN, _event_row(records[0]), strict=True))
     else:
         columns = [list(column) for column in zip(*map(_event_row, records), strict=True)]
-        sql, parameters = _MANY, dict(zip(_COLUMNS, columns, strict=True))
+        sql = _MANY
+        parameters.update(zip(_COLUMNS, columns, strict=True))
     if not deliveries:
         return sql + _QUIET, parameters
     parameters["subscriptions"] = [each.subscription for each in deliveries]

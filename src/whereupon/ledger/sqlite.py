@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from whereupon.errors import (
     InvalidConfiguration,
@@ -53,10 +53,6 @@ class SQLiteLedger:
     left alone. Raises `InvalidConfiguration`.
     """
 
-    dialect: ClassVar[Dialect] = SQLITE
-    takes_turns: ClassVar[bool] = True
-    atomic_timeout: ClassVar[timedelta | None] = timedelta(seconds=5)
-
     path: Path
     own_transaction: bool = False
     busy_timeout: timedelta = timedelta(seconds=30)
@@ -86,6 +82,21 @@ class SQLiteLedger:
         object.__setattr__(self, "busy_timeout", busy_timeout)
         object.__setattr__(self, "journal", journal)
         object.__setattr__(self, "_pool", Pool())
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which SQL the ledger's own connections speak."""
+        return SQLITE
+
+    @property
+    def takes_turns(self) -> bool:
+        """Tell that atomic subscribers run one at a time: each holds the lock of the file."""
+        return True
+
+    @property
+    def atomic_timeout(self) -> timedelta:
+        """The time limit of an atomic subscriber that names none."""
+        return timedelta(seconds=5)
 
     @property
     def transaction_types(self) -> tuple[type, ...]:
