@@ -262,7 +262,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
             where=location_of(bare),
             fix="write the event as its first parameter, annotated with its class",
         )
-    kinds = {name: typing.get_origin(hint) or hint for name, hint in hints.items()}  # Connection[Row]
+    kinds = {name: _bare(hint) for name, hint in hints.items()}
     for each in parameters[1:]:
         if each.kind not in positional or not isinstance(kinds.get(each.name), type):
             raise InvalidSubscriber(
@@ -272,6 +272,12 @@ def _parameters(function: Callable[..., Any]) -> tuple[Any, list[type]]:
             )
     first = hints.get(parameters[0].name, inspect.Parameter.empty)
     return first, [kinds[each.name] for each in parameters[1:]]
+
+
+def _bare(annotation: Any) -> Any:
+    """Return the class of a generic one, `Connection` of `Connection[Row]`."""
+    origin = typing.get_origin(annotation)
+    return annotation if origin in (None, typing.Union, types.UnionType) else origin
 
 
 def _events_of(annotation: Any) -> tuple[bool, tuple[type, ...] | None]:
