@@ -51,14 +51,10 @@ def numbered(scope: Scope, numbers) -> Scope:
 
 @pytest.mark.slow
 def test_exactly_the_events_of_committed_scopes_are_there(made):
-    """Random nestings of transactions, savepoints, publishes and rollbacks: a thousand.
+    """A thousand random nestings of transactions, savepoints, publishes and rollbacks: 200 times five."""
 
-    Of SQLAlchemy's kinds, which are slower and many, it is two hundred each.
-    """
-    count = 1000 if made.name in KINDS else 200
-
-    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.lists(TREES, min_size=1, max_size=3))
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.lists(TREES, min_size=5, max_size=5))
     def check(trees):
         made.reset()
         numbers = itertools.count(BROKEN + 1)
