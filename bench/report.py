@@ -18,7 +18,8 @@ from bench.lines import Goal, Line, written
 RESULTS = Path(__file__).parent / "results"
 _HEAD = ("row", "ours", "against", "theirs", "ratio", "at least", "aim")
 _PEERS = (
-    "django", "django-outbox-pattern", "huey", "jsonschema", "jsonschema-rs", "msgspec", "psycopg", "whereupon",
+    "django", "django-outbox-pattern", "huey", "jsonschema", "jsonschema-rs", "msgspec", "psycopg",
+    "whereupon",
 )  # fmt: skip
 
 

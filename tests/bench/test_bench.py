@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.postgres_server import binaries
 from tests.servers import missing
 
