@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,12 @@ _SETTINGS: Final = """
 """
 
 
+@functools.lru_cache(maxsize=512)
+def rendered(dialect: Dialect, sql: str) -> bytes:
+    """Return a statement as psycopg takes it; the same object each time, as psycopg caches by it."""
+    return dialect.render(sql).encode()
+
+
 class PsycopgTransaction:
     """An open transaction on any connection of psycopg, the caller's or the ledger's."""
 
@@ -61,12 +68,12 @@ class PsycopgTransaction:
     def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:
         """Run a statement and return all rows of its result."""
         with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
-            return cursor.execute(self.dialect.render(sql).encode(), parameters).fetchall()
+            return cursor.execute(rendered(self.dialect, sql), parameters).fetchall()
 
     def run(self, sql: str, parameters: Parameters = _NOTHING) -> int:
         """Run a statement and return how many rows it changed."""
         with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
-            return cursor.execute(self.dialect.render(sql).encode(), parameters).rowcount
+            return cursor.execute(rendered(self.dialect, sql), parameters).rowcount
 
 
 class PsycopgConnection:
