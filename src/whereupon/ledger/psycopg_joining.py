@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from whereupon.errors import NoTransaction, WrongConnection, WrongLedger
 from whereupon.ledger import publish, versions
-from whereupon.ledger.psycopg_connection import PsycopgTransaction, describe, rendered, translate
+from whereupon.ledger.psycopg_connection import PsycopgTransaction, bound, describe, rendered, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ async def ajoin(connection: Joinable, dialect: Dialect, records: Sequence[Record
                 await cursor.execute(rendered(dialect, _LEDGER_ID))
                 row = await cursor.fetchone()
                 _refuse_other(connection, row[0] if row else "", expected)
-            await cursor.execute(rendered(dialect, sql), parameters)
+            await cursor.execute(rendered(dialect, sql), bound(parameters))
     except psycopg.Error as error:
         raise (translate(error, describe(connection.info.dsn)) or error) from error
 
