@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 
 from whereupon.errors import NoTransaction, WrongConnection, WrongLedger
 from whereupon.ledger import publish, versions
-from whereupon.ledger.psycopg_connection import PsycopgTransaction, describe, translate
+from whereupon.ledger.psycopg_connection import PsycopgTransaction, bound, describe, rendered, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,10 +82,10 @@ async def ajoin(connection: Joinable, dialect: Dialect, records: Sequence[Record
     try:
         async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
             if _ids.get(connection) != expected:
-                await cursor.execute(dialect.render(_LEDGER_ID).encode())
+                await cursor.execute(rendered(dialect, _LEDGER_ID))
                 row = await cursor.fetchone()
                 _refuse_other(connection, row[0] if row else "", expected)
-            await cursor.execute(dialect.render(sql).encode(), parameters)
+            await cursor.execute(rendered(dialect, sql), bound(parameters))
     except psycopg.Error as error:
         raise (translate(error, describe(connection.info.dsn)) or error) from error
 

@@ -35,6 +35,11 @@ _MANY: Final = f"""
         {_EVENT} SELECT *, {_NOW} FROM unnest({_TEXTS})
     )
 """
+_SINGLE: Final = f"""
+    , delivery AS (
+        {_DELIVERY} VALUES (:id, :subscription, NULL, 0, {_NOW})
+    )
+"""
 _PLAIN: Final = f"""
     , delivery AS (
         {_DELIVERY} SELECT :id, subscription, NULL, 0, {_NOW}
@@ -50,7 +55,12 @@ _FULL: Final = f"""
     )
 """
 _NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', '')"
-_QUIET: Final = "SELECT 1"
+_ONE_TO_NOBODY: Final = f"{_ONE} SELECT 1"
+_ONE_TO_ONE: Final = _ONE + _SINGLE + _NOTIFY
+_ONE_TO_SEVERAL: Final = _ONE + _PLAIN + _NOTIFY
+_ONE_IN_FULL: Final = _ONE + _FULL + _NOTIFY
+_MANY_TO_NOBODY: Final = f"{_MANY} SELECT 1"
+_MANY_IN_FULL: Final = _MANY + _FULL + _NOTIFY
 _ROWS: Final = 100
 """How many rows one statement inserts at most; every build of SQLite takes 999 parameters."""
 
@@ -61,7 +71,7 @@ def write(transaction: Transaction, records: Sequence[Record]) -> None:
     On PostgreSQL in one statement, by the database's clock; on SQLite in two for up to `_ROWS` of each.
     """
     if transaction.dialect.name == "postgresql":
-        transaction.rows(*statement(records))
+        transaction.run(*statement(records))
         return
     now = transaction.now()
     _insert(transaction, _EVENT, [(*_event_row(record), now) for record in records])
@@ -83,23 +93,26 @@ def statement(records: Sequence[Record]) -> tuple[str, dict[str, Any]]:
     """
     deliveries = [delivery for record in records for delivery in record.deliveries]
     parameters: dict[str, Any] = {}
-    if len(records) == 1:
-        sql = _ONE
+    is_one = len(records) == 1
+    if is_one:
         parameters.update(zip(_COLUMN, _event_row(records[0]), strict=True))
     else:
         columns = [list(column) for column in zip(*map(_event_row, records), strict=True)]
-        sql = _MANY
         parameters.update(zip(_COLUMNS, columns, strict=True))
     if not deliveries:
-        return sql + _QUIET, parameters
+        return _ONE_TO_NOBODY if is_one else _MANY_TO_NOBODY, parameters
+    if is_one and not any(each.delay or each.group or each.recheck for each in deliveries):
+        if len(deliveries) == 1:  # an array costs as much as the row
+            parameters["subscription"] = deliveries[0].subscription
+            return _ONE_TO_ONE, parameters
+        parameters["subscriptions"] = [each.subscription for each in deliveries]
+        return _ONE_TO_SEVERAL, parameters
     parameters["subscriptions"] = [each.subscription for each in deliveries]
-    if len(records) == 1 and not any(each.delay or each.group or each.recheck for each in deliveries):
-        return sql + _PLAIN + _NOTIFY, parameters
     parameters["events"] = [each.event_id for each in deliveries]
     parameters["groups"] = [each.group for each in deliveries]
     parameters["rechecks"] = [int(each.recheck) for each in deliveries]
     parameters["delays"] = [_milliseconds(each) for each in deliveries]
-    return sql + _FULL + _NOTIFY, parameters
+    return _ONE_IN_FULL if is_one else _MANY_IN_FULL, parameters
 
 
 def _insert(transaction: Transaction, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
