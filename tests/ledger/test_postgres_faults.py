@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from datetime import timedelta
 
@@ -204,13 +205,13 @@ def test_several_migrations_at_once_make_one_ledger():
 
 
 def kill_others(url) -> int:
+    """End all other connections to the database, and wait until they are gone."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with closing(psycopg.connect(url, autocommit=True)) as connection:
-        return len(
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            ).fetchall()
-        )
+        killed = connection.execute(f"SELECT pg_terminate_backend(pid) {others}").rowcount
+        while connection.execute(f"SELECT 1 {others}").fetchall():
+            time.sleep(0.005)
+        return killed
 
 
 class TestGoneInTheMiddle:
