@@ -217,10 +217,11 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise (_translate(error, path) or error) from error
+        raise (translate(error, path) or error) from error
 
 
-def _translate(error: sqlite3.Error, path: Path) -> WhereuponError | None:
+def translate(error: sqlite3.Error, path: Path) -> WhereuponError | None:
+    """Return what an error of SQLite means for the ledger; None where it is the caller's own."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerBusy(
