@@ -40,7 +40,8 @@ def store_name(given: str | None) -> str:
 def load_store(name: str) -> EventStore:
     """Import the store `package.module:attribute`, with the current directory on the path.
 
-    Where DJANGO_SETTINGS_MODULE is set, Django is set up before. Raises `InvalidConfiguration`, and whatever the application's own errors of whereupon are.
+    Where DJANGO_SETTINGS_MODULE is set, Django is set up before. Raises `InvalidConfiguration`, and
+    whatever the application's own errors of whereupon are.
     """
     module_name, separator, attribute = name.partition(":")
     if not separator or not module_name or not attribute:

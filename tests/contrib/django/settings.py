@@ -1,4 +1,4 @@
-"""Settings of the Django project of the tests: SQLite as `default`, unless SHOP_DATABASE_URL names PostgreSQL."""
+"""Settings of the Django project of the tests: SQLite, or PostgreSQL by SHOP_DATABASE_URL."""
 
 import os
 from urllib.parse import urlsplit

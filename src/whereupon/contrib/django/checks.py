@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Error, Warning as CheckWarning
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
-from whereupon.contrib.django.databases import connection_of, dialect_of
+from whereupon.contrib.django.databases import connection_of, dialect_of, may_meet_a_lock
 from whereupon.contrib.django.ledger import DjangoLedger
 from whereupon.errors import WhereuponError
 
@@ -61,15 +62,10 @@ def _warnings(loaded: Loaded) -> Iterator[CheckMessage]:
             hint="use DjangoLedger() of whereupon.contrib.django, or pass on= at each publish",
             id="whereupon.W002",
         )
-    elif ledger.using in connections.settings and _may_meet_a_lock(connections[ledger.using]):
+    elif ledger.using in connections.settings and may_meet_a_lock(connections[ledger.using]):
         yield CheckWarning(
             f"transactions of {ledger.using!r} begin without the write lock of SQLite, and may fail with "
             "'database is locked' beside a worker",
             hint='set "OPTIONS": {"transaction_mode": "IMMEDIATE"} in DATABASES',
             id="whereupon.W003",
         )
-
-
-def _may_meet_a_lock(connection: Any) -> bool:
-    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or ""
-    return connection.vendor == "sqlite" and mode.upper() not in ("IMMEDIATE", "EXCLUSIVE")

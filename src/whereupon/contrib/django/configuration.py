@@ -56,7 +56,7 @@ def configuration() -> Configuration:
         if key not in _KEYS:
             raise InvalidConfiguration(
                 f"{SETTING} has the unknown key {key!r}{suggestion(str(key), _KEYS)}",
-                fix=f"its keys are {' and '.join(_KEYS)}; ledger and engine are said where the store is built",
+                fix=f"its keys are {' and '.join(_KEYS)}; the rest is said where the store is built",
             )
     name, dev_worker = given.get("STORE", ""), given.get("DEV_WORKER", False)
     if not isinstance(dev_worker, bool):

@@ -78,3 +78,9 @@ def describe(connection: Any, schema: str = "") -> str:
     from whereupon.ledger.psycopg_connection import describe as describe_server
 
     return describe_server(conninfo_of(connection)) + (f" (schema {schema})" if schema else "")
+
+
+def may_meet_a_lock(connection: Any) -> bool:
+    """Tell whether transactions of Django begin without SQLite's write lock, and may fail beside a worker."""
+    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or ""
+    return connection.vendor == "sqlite" and mode.upper() not in ("IMMEDIATE", "EXCLUSIVE")

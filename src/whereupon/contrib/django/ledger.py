@@ -11,7 +11,13 @@ from django.db import connections
 
 from whereupon.contrib.django import joining
 from whereupon.contrib.django.atomic import DjangoAtomic
-from whereupon.contrib.django.databases import connection_of, describe, dialect_of, own_ledger
+from whereupon.contrib.django.databases import (
+    connection_of,
+    describe,
+    dialect_of,
+    may_meet_a_lock,
+    own_ledger,
+)
 from whereupon.contrib.django.transactions import DjangoTransaction, begun, renew, translated
 from whereupon.ledger import publish, versions
 from whereupon.ledger.schema import VERSION
@@ -184,7 +190,7 @@ class DjangoLedger:
         connection = self._connection
         with translated(connection):
             yield from own_ledger(self.using, self.schema).findings()
-        if connection.vendor == "sqlite" and connection.transaction_mode != "IMMEDIATE":
+        if may_meet_a_lock(connection):
             fix = 'set "OPTIONS": {"transaction_mode": "IMMEDIATE"} in DATABASES'
             yield "warning", f"transactions of {self.using!r} may fail as the database is locked; {fix}"
 
