@@ -24,6 +24,7 @@ def database(url: str | None) -> dict[str, Any]:
             "HOST": parts.hostname,
             "PORT": parts.port,
         }
+    VAR.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": VAR / "shop.sqlite3",

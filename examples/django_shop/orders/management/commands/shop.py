@@ -6,7 +6,6 @@ from argparse import ArgumentParser
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
@@ -31,7 +30,6 @@ class Command(BaseCommand):
     def handle(self, *_: Any, address: str, **options: Any) -> None:
         """Prepare, and become the development server, which starts the worker."""
         del options
-        settings.VAR.mkdir(parents=True, exist_ok=True)
         call_command("migrate", verbosity=0)
         for sku, name, price, is_physical, stock in PRODUCTS:
             values = {"name": name, "price": Decimal(price), "is_physical": is_physical, "stock": stock}

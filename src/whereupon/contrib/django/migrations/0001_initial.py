@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     """The tables as `whereupon.ledger.schema` has them, and the models that Django only reads."""
 
     initial = True
-    operations = [  # noqa: RUF012
+    operations = [
         migrations.RunPython(make, drop),
         migrations.CreateModel(
             name="Event",
