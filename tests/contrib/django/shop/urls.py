@@ -21,10 +21,15 @@ def order_and_fail(request, number):
     raise ValueError("after the publish")
 
 
+@transaction.non_atomic_requests
+def order_alone(request, number):
+    return order_outside(request, number)
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("order/<int:number>", order),
     path("outside/<int:number>", order_outside),
     path("fail/<int:number>", order_and_fail),
-    path("alone/<int:number>", transaction.non_atomic_requests(order_outside)),
+    path("alone/<int:number>", order_alone),
 ]
