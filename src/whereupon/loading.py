@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -39,7 +40,8 @@ def store_name(given: str | None) -> str:
 def load_store(name: str) -> EventStore:
     """Import the store `package.module:attribute`, with the current directory on the path.
 
-    Raises `InvalidConfiguration`, and whatever the application's own errors of whereupon are.
+    Where DJANGO_SETTINGS_MODULE is set, Django is set up before. Raises `InvalidConfiguration`, and
+    whatever the application's own errors of whereupon are.
     """
     module_name, separator, attribute = name.partition(":")
     if not separator or not module_name or not attribute:
@@ -48,6 +50,8 @@ def load_store(name: str) -> EventStore:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
+        if os.environ.get("DJANGO_SETTINGS_MODULE") and importlib.util.find_spec("django"):
+            importlib.import_module("whereupon.contrib.django.starting").start()
         module = importlib.import_module(module_name)
     except WhereuponError:
         raise

@@ -31,6 +31,7 @@ PLACES = {
     "msgspec": {"annotations", "contracts", "payloads", "codec", "__init__"},
     "jsonschema_rs": {"payloads", "violations"},
     "click": {"cli"},
+    "asgiref": {"contrib"},
 }
 """Where a third-party library may be imported, besides a file that bears its name."""
 

@@ -203,13 +203,23 @@ def ended(connection: psycopg.Connection[Any]) -> Iterator[None]:
     try:
         scope.__exit__(None, None, None)
     except psycopg.OperationalError as error:
-        if error.sqlstate is not None and not isinstance(error, errors.AdminShutdown | errors.CrashShutdown):
+        unknown = unheard_commit(error)
+        if unknown is None:
             raise
-        raise LedgerUnavailable(
-            f"the server went away while a transaction was committed ({_first_line(error)})",
-            retry_is_safe=False,
-            fix="look whether the business rows are there before trying again",
-        ) from error
+        raise unknown from error
+
+
+def unheard_commit(error: psycopg.Error) -> LedgerUnavailable | None:
+    """Return what a COMMIT means whose end was not heard; None where it certainly did not happen."""
+    if not isinstance(error, psycopg.OperationalError) or (
+        error.sqlstate is not None and not isinstance(error, errors.AdminShutdown | errors.CrashShutdown)
+    ):
+        return None
+    return LedgerUnavailable(
+        f"the server went away while a transaction was committed ({_first_line(error)})",
+        retry_is_safe=False,
+        fix="look whether the business rows are there before trying again",
+    )
 
 
 def _connected(conninfo: str, *, pooled: bool) -> psycopg.Connection[Any]:

@@ -1,0 +1,1 @@
+"""A shop in Django: orders publishes, billing, shipping and loyalty hear."""

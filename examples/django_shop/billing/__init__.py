@@ -1,0 +1,1 @@
+"""Invoices: one for each order, exactly."""

@@ -1,0 +1,1 @@
+"""What is sold and who ordered it. Knows none of the other contexts."""

@@ -1,0 +1,1 @@
+"""Parcels, for orders with something to send."""

@@ -1,0 +1,16 @@
+from django.conf import settings
+
+from tests.contrib.django.shop.billing.subscribers import create_invoice, send_receipt, thank
+from tests.contrib.django.shop.orders.events import OrderBilled, OrderPlaced
+from whereupon import EventStore, subscribe
+from whereupon.contrib.django import DjangoLedger
+
+store = EventStore(
+    subscriptions=[
+        subscribe(create_invoice, to=OrderPlaced),
+        subscribe(send_receipt, to=OrderBilled),
+        subscribe(thank, to=OrderBilled),
+    ],
+    ledger=DjangoLedger(),
+    strict=settings.STRICT,
+)
