@@ -40,6 +40,9 @@ class SyncKind:
             for table in ("business", "whereupon_event", "whereupon_delivery"):
                 transaction.run(f"DELETE FROM {table}")
 
+    def reading(self):
+        return self.ledger.reading()
+
     def written(self) -> list[int]:
         with self.ledger.reading() as transaction:
             return [row[0] for row in transaction.rows("SELECT number FROM business")]

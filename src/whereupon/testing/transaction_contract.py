@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from whereupon.events import BaseEvent
-    from whereupon.ledger_protocol import Ledger
+    from whereupon.ledger_protocol import Ledger, Transaction
 
 
 class Kind(Protocol):
@@ -70,6 +70,10 @@ class Kind(Protocol):
         """Write a business row in the transaction."""
         ...
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Look at the ledger on another connection."""
+        ...
+
     def written(self) -> list[int]:
         """Read the business rows that are committed, on another connection."""
         ...
@@ -106,7 +110,7 @@ def store_for(kind: Kind, *, strict: bool = True) -> EventStore:
 
 def published(kind: Kind) -> list[int]:
     """Read the numbers of the events that are committed; each has its one delivery."""
-    with kind.ledger.reading() as transaction:
+    with kind.reading() as transaction:
         rows = transaction.rows(
             "SELECT envelope, (SELECT count(*) FROM whereupon_delivery WHERE event_id = event.id)"
             " FROM whereupon_event AS event"

@@ -3,11 +3,11 @@
 import pytest
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
-
 from tests.contrib.django.shop.billing.subscribers import create_invoice, send_receipt, thank
 from tests.contrib.django.shop.models import Invoice
 from tests.contrib.django.shop.orders.events import OrderBilled, OrderPlaced
 from tests.contrib.django.shop.orders.services import place, place_outside
+
 from whereupon.errors import NoTransaction
 from whereupon.testing import (
     assert_subscribed,
