@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.transactions.test_matrix import ALL
+
 from whereupon.testing.transaction_contract import CASES
 
 PAGE = Path(__file__).parents[2] / "docs" / "transactions.md"

@@ -9,8 +9,8 @@ import pytest
 from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.transactions.test_matrix import TREES, numbered
+
 from whereupon import publish_many
 from whereupon.contrib.django import DjangoLedger
 from whereupon.contrib.django.databases import own_ledger
