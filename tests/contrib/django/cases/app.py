@@ -9,9 +9,9 @@ from django.apps import apps
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.test import override_settings
-
 from tests.contrib.django.shop.event_store import store
 from tests.contrib.django.shop.orders.services import place
+
 from whereupon.contrib.django import DjangoLedger
 from whereupon.contrib.django.checks import check
 from whereupon.contrib.django.configuration import Loaded, configuration, load

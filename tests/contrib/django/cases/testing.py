@@ -3,11 +3,11 @@
 import pytest
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
-
 from tests.contrib.django.shop.billing.subscribers import create_invoice, send_receipt, thank
 from tests.contrib.django.shop.models import Invoice
 from tests.contrib.django.shop.orders.events import OrderBilled, OrderPlaced
 from tests.contrib.django.shop.orders.services import place, place_outside
+
 from whereupon.errors import NoTransaction
 from whereupon.testing import (
     assert_subscribed,
@@ -105,7 +105,7 @@ class Cases:
             place(2)
             deliver_all()
         assert events == [OrderPlaced(number=2), OrderBilled(number=2)]
-        with published(), self.assertRaises(NoTransaction):
+        with published(), pytest.raises(NoTransaction):
             place_outside(3)
 
     def test_functions_for_after_the_commit(self):
