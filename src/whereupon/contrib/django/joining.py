@@ -96,14 +96,27 @@ def _name(connection: Any) -> object:
 def watch(connection: Any, event_id: str) -> Callable[[], Fate]:
     """Note an event in a connection's transaction and return what tells its fate. For tests.
 
-    The note is written and read below Django, and a rollback, of a savepoint too, takes it away.
+    The note is written and read below Django, and a rollback, of a savepoint too, takes it away. What has
+    been told once stays, as Django may close the connection after a commit.
     """
     connection.ensure_connection()
     if connection.vendor == "sqlite":
-        return watch_sqlite(connection.connection, event_id)
-    from whereupon.ledger.psycopg_joining import watch as watch_psycopg
+        ask = watch_sqlite(connection.connection, event_id)
+    else:
+        from whereupon.ledger.psycopg_joining import watch as watch_psycopg
 
-    return watch_psycopg(connection.connection, event_id)
+        ask = watch_psycopg(connection.connection, event_id)
+    told: list[Fate] = []
+
+    def fate() -> Fate:
+        if told:
+            return told[0]
+        found = ask()
+        if found != "pending":
+            told.append(found)
+        return found
+
+    return fate
 
 
 def report_alone(site: str) -> None:

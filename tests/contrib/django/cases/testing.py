@@ -105,7 +105,7 @@ class Cases:
             place(2)
             deliver_all()
         assert events == [OrderPlaced(number=2), OrderBilled(number=2)]
-        with published(), self.assertRaises(NoTransaction):
+        with published(), pytest.raises(NoTransaction):
             place_outside(3)
 
     def test_functions_for_after_the_commit(self):
