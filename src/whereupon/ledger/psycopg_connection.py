@@ -52,7 +52,7 @@ def rendered(dialect: Dialect, sql: str) -> bytes:
 
 
 def bound(parameters: Parameters) -> Parameters:
-    """Return parameters with lists as the texts of arrays: psycopg takes several times as long to write them.
+    """Return parameters with lists as the texts of arrays, as psycopg takes several times as long for them.
 
     Every place of the ledger's SQL that takes a list says of which type it is.
     """
