@@ -98,7 +98,9 @@ class PlainTestCase(TestCase):
         assert "with transaction.atomic():" in refused.value.fix
 
     def test_a_checkout_is_recorded(self):
-        with publishes(OrderPlaced, order_id=mock.ANY, total=Decimal(7), needs_shipping=False, customer=None):
+        with publishes(
+            OrderPlaced, order_id=mock.ANY, total=Decimal("7.00"), needs_shipping=False, customer=None
+        ):
             checkout("songs", "", "4242")
 
 
