@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 INSTALL = $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install --quiet --python $(BIN)/python" || echo "$(BIN)/python -m pip install --quiet --disable-pip-version-check")
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help demo test check bench crash docs clean
+.PHONY: help demo django-shop fastapi-shop test check bench crash docs clean
 
 help:
 	@echo "make demo    publish a repository's history as events, kill the worker, lose nothing"
+	@echo "make django-shop, make fastapi-shop: start one of the two example shops with its worker"
 	@echo "make test    run all tests"
 	@echo "make check   format, lint, types, architecture"
 	@echo "make bench   measure against peers; writes bench/results"
@@ -23,6 +24,10 @@ $(BIN)/python:
 $(VENV)/.run: $(BIN)/python $(INPUTS)
 	@echo "installing whereupon ..."
 	@$(INSTALL) -c constraints.txt -e '.[rich]' && touch $@
+
+$(VENV)/.examples: $(BIN)/python $(INPUTS)
+	@echo "installing what the shops need ..."
+	@$(INSTALL) -c constraints.txt -e '.[examples]' && touch $@
 
 $(VENV)/.test: $(BIN)/python $(INPUTS)
 	@echo "installing what the tests need ..."
@@ -42,6 +47,12 @@ $(VENV)/.docs: $(BIN)/python $(INPUTS)
 
 demo: $(VENV)/.run
 	@$(BIN)/whereupon demo $(ARGS)
+
+django-shop: $(VENV)/.examples
+	@$(BIN)/python examples/django_shop/manage.py shop $(ARGS)
+
+fastapi-shop: $(VENV)/.examples
+	@$(BIN)/python examples/fastapi_shop $(ARGS)
 
 test: $(VENV)/.test
 	@$(BIN)/coverage erase
