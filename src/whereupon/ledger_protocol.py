@@ -75,6 +75,10 @@ class Connection(Protocol):
         """Tell whether another connection may have committed since the last call. Cheap."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Wait for so many seconds, or until the database tells of a commit, where it does."""
+        ...
+
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         ...

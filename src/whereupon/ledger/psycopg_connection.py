@@ -149,8 +149,8 @@ class PsycopgConnection:
         due = now - self._looked >= POLL
         try:
             told = not self._pooled and self._heard(may_connect=due)
-        except (psycopg.Error, OSError):
-            self._listener = None
+        except (psycopg.Error, OSError, ValueError):
+            self._forget_listener()
             told = False
         if told or due:
             self._looked = now
@@ -171,6 +171,19 @@ class PsycopgConnection:
         while connection.notifies():
             count += 1
         return count > 0
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so many seconds, or until the server has something to tell."""
+        if self._listener is None or self._listener.closed:
+            time.sleep(seconds)
+        else:
+            select.select([self._listener.pgconn.socket], [], [], seconds)
+
+    def _forget_listener(self) -> None:
+        if self._listener is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._listener.close()
+        self._listener = None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[PsycopgTransaction]:

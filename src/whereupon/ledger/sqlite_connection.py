@@ -170,6 +170,10 @@ class SQLiteConnection:
         changed, self._version = version != self._version, version
         return changed
 
+    def wait(self, seconds: float) -> None:
+        """Wait for so many seconds: SQLite tells nobody of a commit."""
+        time.sleep(seconds)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that writes, begun IMMEDIATE; commits at the end, rolls back on an exception."""

@@ -171,7 +171,7 @@ class LocalProcess:
         if self._executor.is_busy():
             self._wake.wait(POLL)
         else:
-            time.sleep(POLL if time.monotonic() < self._active_until else IDLE_POLL)
+            self._connection.wait(POLL if time.monotonic() < self._active_until else IDLE_POLL)
 
     def _collect(self, finished: list[Finished]) -> None:
         if not finished:
