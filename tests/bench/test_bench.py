@@ -13,6 +13,7 @@ from tests.postgres_server import binaries
 from tests.servers import missing
 
 ROOT = Path(__file__).parents[2]
+EXHAUSTIVE = [pytest.mark.slow, pytest.mark.exhaustive]
 NEEDS = {
     "construct": "jsonschema",
     "rebuild": "jsonschema",
@@ -68,7 +69,14 @@ def test_a_row_against_a_peer(tmp_path, name):
     assert all(line["ratio"] > 0 for line in json.loads((tmp_path / "out.json").read_text())["lines"])
 
 
-@pytest.mark.parametrize(("name", "count"), [("publish-postgres", 9), ("claims-postgres", 3), ("outbox", 3)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("publish-postgres", 9),
+        pytest.param("claims-postgres", 3, marks=EXHAUSTIVE),
+        pytest.param("outbox", 3, marks=EXHAUSTIVE),
+    ],
+)
 def test_a_row_on_postgresql(tmp_path, name, count):
     needs_postgresql(name)
     finished = run_bench(tmp_path / "out.json", [name])
@@ -79,7 +87,13 @@ def test_a_row_on_postgresql(tmp_path, name, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["latency-postgres", "drain-postgres", "waiting-postgres"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latency-postgres",
+        *(pytest.param(name, marks=EXHAUSTIVE) for name in ("drain-postgres", "waiting-postgres")),
+    ],
+)
 def test_a_row_on_postgresql_with_worker_processes(tmp_path, name):
     needs_postgresql(name)
     finished = run_bench(tmp_path / "out.json", [name])
@@ -113,7 +127,7 @@ def test_a_row_whose_server_is_missing_is_left_out_with_the_reason_and_the_other
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["latency", "drain", "waiting"])
+@pytest.mark.parametrize("name", ["latency", "drain", pytest.param("waiting", marks=EXHAUSTIVE)])
 def test_a_row_with_worker_processes(tmp_path, name):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])

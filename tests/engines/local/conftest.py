@@ -158,3 +158,20 @@ def make_app(tmp_path, database):
     for app in apps:
         app.end()
         app.restore()
+
+
+LIKE_ON_SQLITE = (
+    *("holds_the_gil", "two_poison", "sigterm", "second_signal", "the_grace", "cannot_be_imported"),
+    *("die_at_once", "sys-exit", "ignore-done", "retry-in", "park-parked", "exception_of_park_on"),
+    *("coroutine", "over_its_limit_is_a_failed", "ends_late", "than_its_concurrency", "queues_are_served"),
+    *("TestConditions", "payload", "fields_that_newer", "envelope_that_cannot", "children_end_when"),
+)
+"""Tests in which the database plays no part of its own: on PostgreSQL they are run when all are asked for."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        on_postgresql = item.path.parent == Path(__file__).parent and "[postgresql" in item.name
+        if on_postgresql and any(part in item.nodeid for part in LIKE_ON_SQLITE):
+            item.add_marker(pytest.mark.exhaustive)
