@@ -92,10 +92,15 @@ def start(make_shop, tmp_path):
 
 
 KINDS = [
-    *(("pysqlite", "by_session"), ("pysqlite", "by_connection"), ("psycopg", "by_session")),
-    *(("psycopg", "by_connection"), ("aiosqlite", "by_async_session"), ("asyncpg", "by_async_session")),
-    *(("psycopg_async", "by_async_session"), ("aiosqlite", "by_async_connection")),
-    ("asyncpg", "by_session"),
+    *(("pysqlite", "by_session"), ("psycopg", "by_session"), ("aiosqlite", "by_async_session")),
+    *(("asyncpg", "by_async_session"), ("psycopg_async", "by_async_session")),
+    *(
+        pytest.param(driver, name, marks=pytest.mark.exhaustive)
+        for driver, name in (
+            *(("pysqlite", "by_connection"), ("psycopg", "by_connection")),
+            *(("aiosqlite", "by_async_connection"), ("asyncpg", "by_session")),
+        )
+    ),
 ]
 
 
