@@ -193,7 +193,7 @@ class NoTransaction(WhereuponError):
 
     An event is a fact once the business transaction commits. Pass the connection that is in a
     transaction as `on=`, or make the ledger with `own_transaction=True` if an event of this application
-    may commit on its own.
+    may commit on its own. In Django, write the business rows and publish inside `transaction.atomic()`.
     """
 
     code = "WU302"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from whereupon.deliveries import Claim
@@ -32,7 +33,7 @@ def consume(subscriber: Function, event: BaseEvent, *, on: object | None = None)
     with recording() as recorder:
         call = _call(_free(subscriber, event), event)
         if call.subscription.subscriber.is_async:
-            return asyncio.run(arun(recorder, call))
+            return finished(arun(recorder, call))
         return run(recorder, call, on)
 
 
@@ -97,6 +98,21 @@ async def arun(recorder: Recorder, call: Call, on: object | None = None) -> Any:
         return await acalled(_store(), call, atomic)
 
 
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end and return its result.
+
+    Where Django is, its ORM calls run in this thread, and so in the transaction of the test.
+    """
+    bridge = sys.modules.get("asgiref.sync")
+    if bridge is None:
+        return asyncio.run(coroutine)
+
+    async def run_it() -> Any:
+        return await coroutine
+
+    return bridge.async_to_sync(run_it)()
+
+
 class _Given:
     """The transaction of the test, in which an atomic subscriber runs."""
 
@@ -111,7 +127,7 @@ class _Given:
 
 def _handle(recorder: Recorder, call: Call, on: object | None) -> None:
     if call.subscription.subscriber.is_async:
-        asyncio.run(arun(recorder, call))
+        finished(arun(recorder, call))
     else:
         run(recorder, call, on)
 

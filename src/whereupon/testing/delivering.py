@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from typing import TYPE_CHECKING
 
 from whereupon.publishing import current_store
-from whereupon.testing.consuming import arun, calls_for, claim_of, run
+from whereupon.testing.consuming import arun, calls_for, claim_of, finished, run
 from whereupon.testing.recording import Recorded, Recorder, current_recorder
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ async def adeliver_all() -> int:
 
 def _deliver(recorder: Recorder, call: Call, on: object | None) -> int:
     if call.subscription.subscriber.is_async:
-        asyncio.run(arun(recorder, call))
+        finished(arun(recorder, call))
     else:
         run(recorder, call, on)
     return len(call.prepared)

@@ -11,7 +11,7 @@ def sqlite(name):
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{FOLDER}/{name}.sqlite3",
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
-        "TEST": {"NAME": f"{FOLDER}/test_{name}.sqlite3"},
+        "TEST": {"NAME": None if os.environ.get("SHOP_IN_MEMORY") else f"{FOLDER}/test_{name}.sqlite3"},
     }
 
 
@@ -28,9 +28,6 @@ def postgres(url):
 
 URL = os.environ.get("SHOP_DATABASE_URL")
 DATABASES = {"default": postgres(URL) if URL else sqlite("shop"), "other": sqlite("other")}
-DATABASES["default"]["ATOMIC_REQUESTS"] = os.environ.get("SHOP_ATOMIC_REQUESTS") == "1"
-if os.environ.get("SHOP_TRANSACTION_MODE") == "deferred":
-    del DATABASES["default"]["OPTIONS"]
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

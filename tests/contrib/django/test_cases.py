@@ -28,18 +28,24 @@ def url(request):
     return "" if request.param == "sqlite" else new_database()
 
 
+def run(folder, url, cases, *options):
+    path = Path(__file__).parent / "cases" / f"{cases}.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, path],
+        env=environment(folder, url), cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("cases", CASES)
 def test_all_cases_hold(cases, url, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"{Path(__file__).parent}/cases/{cases}.py",
-    ]
-    done = subprocess.run(
-        command, env=environment(tmp_path, url), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(tmp_path, url, cases)
+
+
+def test_the_tables_are_made_where_migrations_are_turned_off(tmp_path):
+    run(tmp_path, "", "atomic", "--nomigrations")
+
+
+def test_a_database_in_memory_will_do_for_tests(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_IN_MEMORY", "1")
+    run(tmp_path, "", "testing")

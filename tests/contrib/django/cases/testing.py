@@ -79,8 +79,12 @@ def test_subscribers_are_called_as_by_a_worker(kind, django_assert_num_queries):
         consume(create_invoice, OrderPlaced(number=3))
 
 
-def test_an_async_subscriber_reads_through_the_orm(transactional_db):
+@either
+def test_an_async_subscriber_sees_what_the_test_has_written(kind, settings, tmp_path):
+    settings.FOLDER = tmp_path
+    Invoice.objects.create(order=1)
     consume(thank, OrderBilled(number=1))
+    assert (tmp_path / "log").read_text() == "thanks 1:1\n"
 
 
 @pytest.mark.django_db(transaction=True)
