@@ -10,7 +10,10 @@ import pytest
 from tests.servers import new_database
 
 ROOT = Path(__file__).parents[3]
-CASES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("*.py"))
+CASES = [
+    pytest.param(path.stem, marks=pytest.mark.slow) if path.stem == "matrix" else path.stem
+    for path in sorted((Path(__file__).parent / "cases").glob("*.py"))
+]
 
 
 def environment(folder, url="", **more):
