@@ -31,9 +31,8 @@ from whereupon.testing import (
 
 
 def placed(**values):
-    return OrderPlaced(
-        **{"order_id": 7, "total": Decimal(9), "needs_shipping": True, "customer": "ada"} | values
-    )
+    usual = {"order_id": 7, "total": Decimal("9.00"), "needs_shipping": True, "customer": "ada"}
+    return OrderPlaced(**usual | values)
 
 
 @pytest.fixture
