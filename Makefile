@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install --quiet --python $(BIN)/python" || echo "$(BIN)/python -m pip install --quiet --disable-pip-version-check")
 INPUTS := pyproject.toml constraints.txt
+CLOCK := tests/engines tests/bench tests/crash
 
 .PHONY: help demo django-shop fastapi-shop test check bench crash docs clean
 
@@ -56,7 +57,14 @@ fastapi-shop: $(VENV)/.examples
 
 test: $(VENV)/.test
 	@$(BIN)/coverage erase
+ifdef ARGS
 	@$(BIN)/coverage run -m pytest $(ARGS)
+else
+	@echo "tests that do not watch the clock, two at a time ..."
+	@$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(CLOCK))
+	@echo "tests of workers that are killed, and of the bench, one at a time ..."
+	@$(BIN)/coverage run -m pytest -q $(CLOCK)
+endif
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
