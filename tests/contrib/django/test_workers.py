@@ -86,7 +86,7 @@ def test_an_invoice_is_made_once_whatever_dies(shop):
     shop.code("for number in (1, 13, 14, 15, 16): place(number)")
     shop.start("django", "whereupon", "worker")
     assert shop.wait(15) == [1, 13, 14, 15, 16]
-    assert shop.output().count("was killed by SIGKILL") == 2
+    assert shop.output().count("was killed by SIGKILL") in (1, 2)  # on PostgreSQL both may be in one process
     assert "its transaction is committed" in shop.output() or "transaction is committed" in shop.output()
     log = shop.log()
     assert log["start 13"] >= 2
