@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -49,6 +50,31 @@ def test_a_lost_claim_rolls_the_effect_back(bench, claim):
         atomic.connection.execute("INSERT INTO effect VALUES (1)")
         atomic.finish([Close(claim, Done())])
     assert (effects(bench), bench.row(1)["state"]) == (0, "open")
+
+
+def test_a_claim_that_was_closed_before_is_not_closed_with_a_second_effect(bench, claim):
+    for lost in (False, True):
+        with contextlib.suppress(LostClaim), bench.ledger.atomic() as atomic:
+            atomic.connection.execute("INSERT INTO effect VALUES (1)")
+            atomic.finish([Close(claim, Done())])
+            assert not lost, "the claim is closed, and its effect is there"
+    assert (effects(bench), bench.row(1)["state"]) == (1, "done")
+
+
+@pytest.mark.parametrize("bench", ["postgresql"], indirect=True)
+def test_on_postgresql_the_connection_is_kept_without_the_ledgers_own_limits(bench, claim):
+    seen = []
+    for _ in range(2):
+        with bench.ledger.atomic() as atomic:
+            limits = ("lock_timeout", "idle_in_transaction_session_timeout")
+            found = [atomic.connection.execute(f"SHOW {limit}").fetchone()[0] for limit in limits]
+            seen.append((atomic.connection.info.backend_pid, found))
+    assert seen[0] == seen[1]
+    assert seen[0][1] == ["0", "0"]
+    with pytest.raises(ZeroDivisionError), bench.ledger.atomic() as atomic:
+        raise ZeroDivisionError
+    with bench.ledger.atomic() as atomic:
+        assert atomic.connection.info.backend_pid != seen[0][0], "one that saw an error is not kept"
 
 
 @pytest.mark.parametrize(

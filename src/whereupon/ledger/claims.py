@@ -253,6 +253,28 @@ def close(transaction: Transaction, closes: Sequence[Close]) -> list[Close]:
     return lost
 
 
+def close_once(transaction: Transaction, closes: Sequence[Close]) -> bool:
+    """Close the claims of one call as done in the transaction of its effects; tell whether all were held.
+
+    A claim that was closed before is not, whoever closed it: its effects are there already.
+    """
+    now = transaction.now()
+    tokens = {(each.claim.token, each.result) for each in closes if isinstance(each.result, Done)}
+    changed = sum(
+        transaction.run(
+            _DONE,
+            {
+                "ids": [each.claim.delivery for each in closes if each.claim.token == token],
+                "token": token,
+                "outcome": result.outcome,
+                "now": now,
+            },
+        )
+        for token, result in tokens
+    )
+    return changed == len(closes)
+
+
 def _close_many(
     transaction: Transaction, sql: str, group: list[Close], parameters: dict[str, Any]
 ) -> list[Close]:

@@ -51,6 +51,7 @@ class PostgresLedger:
     pooled: bool = False
     patience: timedelta = timedelta(seconds=5)
     _pool: Pool[PsycopgConnection] = field(default_factory=Pool, init=False, repr=False, compare=False)
+    _lent_pool: Pool[PsycopgConnection] = field(default_factory=Pool, init=False, repr=False, compare=False)
     _ids: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,15 +134,13 @@ class PostgresLedger:
 
     def atomic(self) -> PsycopgAtomic:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
-        return PsycopgAtomic(self.url, self._raw(), self.dialect)
+        return PsycopgAtomic(self.url, self._lent(), self.dialect)
 
     @contextlib.contextmanager
-    def _raw(self) -> Iterator[Any]:
-        connection = PsycopgConnection(self.url, self.dialect, self.patience, pooled=self.pooled)
-        try:
+    def _lent(self) -> Iterator[Any]:
+        """Lend a connection to a subscriber; it is kept for the next one where nothing was raised."""
+        with self._lent_pool.borrowed(lambda: self.open().for_subscribers()) as connection:
             yield connection.raw
-        finally:
-            connection.close()
 
     def connect(self, patience: timedelta | None = None) -> PsycopgConnection:
         """Open a connection of one's own to a ledger that is there and of this version.

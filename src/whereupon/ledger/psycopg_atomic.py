@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from whereupon.errors import LostClaim, NoTransaction
-from whereupon.ledger import claims
+from whereupon.ledger import finishing
 from whereupon.ledger.psycopg_connection import PsycopgTransaction, ended, translated
 
 if TYPE_CHECKING:
@@ -60,19 +59,11 @@ class PsycopgAtomic:
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`."""
         if self.connection.info.transaction_status == TransactionStatus.IDLE:
-            raise NoTransaction(
-                "the subscriber has ended its transaction, so its effects and its delivery commit apart",
-                fix="leave COMMIT and ROLLBACK to whereupon; raise to roll back, or take atomic=True away",
-            )
-        lost = list(closes)
-        if not self._expired:
-            with translated(self._conninfo):
-                lost = claims.close(PsycopgTransaction(self.connection, self._dialect), closes)
-        if lost:
-            raise LostClaim(
-                f"delivery {lost[0].claim.delivery} is not held by this worker any more",
-                fix="nothing: its effects were rolled back, and the worker that holds it handles it",
-            )
+            raise finishing.ended_early()
+        if self._expired:
+            raise finishing.lost_claim(closes)
+        with translated(self._conninfo):
+            finishing.finish(PsycopgTransaction(self.connection, self._dialect), closes)
 
     def expire(self) -> None:
         """Cancel the statement that runs, and let nothing of this transaction be committed."""

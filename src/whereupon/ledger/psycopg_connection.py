@@ -128,6 +128,14 @@ class PsycopgConnection:
                 milliseconds = round(patience.total_seconds() * 1000)
                 self.raw.execute(_SETTINGS, {"patience": str(milliseconds), "idle": "10000"})
 
+    def for_subscribers(self) -> PsycopgConnection:
+        """Take the ledger's own limits from the session: a subscriber may think and wait longer."""
+        if not self._pooled:
+            with translated(self._conninfo):
+                self.raw.execute("RESET lock_timeout")
+                self.raw.execute("RESET idle_in_transaction_session_timeout")
+        return self
+
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         for each in (self._listener, self.raw):

@@ -7,8 +7,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from whereupon.errors import LostClaim
-from whereupon.ledger import claims
+from whereupon.ledger import finishing
 from whereupon.ledger.sqlite_connection import SQLiteConnection, SQLiteTransaction, translated
 
 if TYPE_CHECKING:
@@ -75,12 +74,9 @@ class SQLiteAtomic:
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`."""
         with self._mutex, self._by_ourselves(), translated(self._path):
-            lost = list(closes) if self._expired else claims.close(SQLiteTransaction(self.connection), closes)
-        if lost:
-            raise LostClaim(
-                f"delivery {lost[0].claim.delivery} is not held by this worker any more",
-                fix="nothing: its effects were rolled back, and the worker that holds it handles it",
-            )
+            if self._expired:
+                raise finishing.lost_claim(closes)
+            finishing.finish(SQLiteTransaction(self.connection), closes)
 
     def expire(self) -> None:
         """Roll back now and refuse everything else. May be called from another thread.

@@ -12,8 +12,8 @@ from django.db import Error as DjangoError
 
 from whereupon.contrib.django.databases import connection_of, dialect_of
 from whereupon.contrib.django.transactions import DjangoTransaction, begun, renew, translated
-from whereupon.errors import InvalidSubscriber, LostClaim, NoTransaction
-from whereupon.ledger import claims
+from whereupon.errors import InvalidSubscriber
+from whereupon.ledger import finishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,16 +96,11 @@ class DjangoAtomic:
 
     def finish(self, closes: Sequence[Close]) -> None:
         """Close the deliveries inside the transaction. Raises `LostClaim`, `NoTransaction`."""
-        lost = list(closes)
-        if not self._expired:
-            self._refuse_ended()
-            with translated(self.connection):
-                lost = claims.close(self._transaction, closes)
-        if lost:
-            raise LostClaim(
-                f"delivery {lost[0].claim.delivery} is not held by this worker any more",
-                fix="nothing: its effects were rolled back, and the worker that holds it handles it",
-            )
+        if self._expired:
+            raise finishing.lost_claim(closes)
+        self._refuse_ended()
+        with translated(self.connection):
+            finishing.finish(self._transaction, closes)
 
     def _refuse_ended(self) -> None:
         raw = self.connection.connection
@@ -113,10 +108,7 @@ class DjangoAtomic:
             return  # the next statement says so
         is_open = raw.in_transaction if self.connection.vendor == "sqlite" else raw.info.transaction_status
         if not is_open:
-            raise NoTransaction(
-                "the subscriber has ended its transaction, so its effects and its delivery commit apart",
-                fix="leave COMMIT and ROLLBACK to whereupon; raise to roll back, or take atomic=True away",
-            )
+            raise finishing.ended_early()
 
     def expire(self) -> None:
         """Cancel the statement that runs, and let nothing of this transaction be committed."""

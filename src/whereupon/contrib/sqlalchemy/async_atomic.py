@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from whereupon.contrib.sqlalchemy.guarding import Guard, ended_early, lost_claim
+from whereupon.contrib.sqlalchemy.guarding import Guard
 from whereupon.contrib.sqlalchemy.transaction import SQLAlchemyTransaction, meaning_of, translated
 from whereupon.errors import LedgerBusy, LedgerUnavailable
-from whereupon.ledger import claims
+from whereupon.ledger import finishing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,18 +103,16 @@ class AsyncSQLAlchemyAtomic:
         """Flush the session and close the deliveries inside the transaction. Raises `LostClaim`."""
         await self._settle()
         with self._translated():
-            lost = await self._opened.run_sync(self._close_deliveries, closes)
-        if lost:
-            raise lost_claim(lost)
+            await self._opened.run_sync(self._finish, closes)
 
-    def _close_deliveries(self, connection: Connection, closes: Sequence[Close]) -> list[Close]:
-        return claims.close(SQLAlchemyTransaction(connection, self._dialect), closes)
+    def _finish(self, connection: Connection, closes: Sequence[Close]) -> None:
+        finishing.finish(SQLAlchemyTransaction(connection, self._dialect), closes)
 
     async def _settle(self) -> None:
         if self._session is not None:
             await self._session.commit()
         if not await self._in_transaction():
-            raise ended_early()
+            raise finishing.ended_early()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

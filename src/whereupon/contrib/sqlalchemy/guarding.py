@@ -1,17 +1,10 @@
-"""The transaction of an atomic subscriber: what the subscriber gets, and that only whereupon ends it."""
+"""The transaction of an atomic subscriber, which only whereupon ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import Connection, event
 
-from whereupon.errors import LostClaim, NoTransaction
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from whereupon.deliveries import Close
+from whereupon.ledger.finishing import ended_early
 
 
 class Guard:
@@ -30,19 +23,3 @@ class Guard:
         del connection
         if not self._is_lifted:
             raise ended_early()
-
-
-def ended_early() -> NoTransaction:
-    """Return the error of a subscriber that ends its transaction."""
-    return NoTransaction(
-        "an atomic subscriber ended its transaction, so its effects and its delivery would commit apart",
-        fix="leave commit and rollback to whereupon; raise to roll back, or take atomic=True away",
-    )
-
-
-def lost_claim(lost: Sequence[Close]) -> LostClaim:
-    """Return the error of a delivery that another worker has by now."""
-    return LostClaim(
-        f"delivery {lost[0].claim.delivery} is not held by this worker any more",
-        fix="nothing: its effects were rolled back, and the worker that holds it handles it",
-    )
