@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from whereupon.contrib.installing import install
 from whereupon.engines.local.beside import WorkerBeside, name_of
-from whereupon.store import installed, swap
+from whereupon.store import swap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,15 +50,6 @@ def lifespan(
             yield state
 
     return running
-
-
-def install(store: EventStore) -> bool:
-    """Install a store; tell whether it was not there before. A recorder of it, as in tests, stays."""
-    current = installed()
-    if current is not None and current.subscriptions is store.subscriptions:
-        return False
-    store.install()
-    return True
 
 
 def look_for_ledger(store: EventStore) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from whereupon.cli import main
 from whereupon.cli.reporting import Failing
+from whereupon.contrib.installing import install
 from whereupon.engines.local.beside import WorkerBeside, name_of
 from whereupon.errors import InvalidConfiguration
 from whereupon.loading import VARIABLE
-from whereupon.store import installed
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -49,9 +49,7 @@ class Whereupon:
         self._store = store or self._store
         if self._store is None:
             raise InvalidConfiguration("Whereupon has been given no store", fix="Whereupon(app, store)")
-        current = installed()
-        if current is None or current.subscriptions is not self._store.subscriptions:
-            self._store.install()  # and a recorder of it, as in tests, stays
+        install(self._store)
         app.extensions["whereupon"] = self._store
         self._add_commands(app)
         if self._worker:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from whereupon.ledger_protocol import Parameters
+    from whereupon.ledger_protocol import Parameters, Row
 
+_NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+_NOTHING: Final[Mapping[str, Any]] = {}
 ParameterStyle = Literal["named", "pyformat"]
 
 _NAME: Final = re.compile(r"(?<![:\w]):([a-z_]\w*)")
@@ -56,6 +59,28 @@ class Dialect:
         return {
             name: json.dumps(value) if type(value) is list else value for name, value in parameters.items()
         }
+
+
+class Clock:
+    """The clock of an open transaction's database. A server is asked once; SQLite's is this machine's."""
+
+    __slots__ = ("_now", "dialect")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._now: int | None = None
+        self.dialect = dialect
+
+    def now(self) -> int:
+        """Return the time in milliseconds since 1970, UTC."""
+        if self.dialect.name == "sqlite":
+            return time.time_ns() // 1_000_000
+        if self._now is None:
+            self._now = int(self.rows(_NOW)[0][0])
+        return self._now
+
+    def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:
+        """Run a statement and return all rows of its result."""
+        raise NotImplementedError
 
 
 SQLITE: Final = Dialect("sqlite", "named")

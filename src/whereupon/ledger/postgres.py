@@ -168,7 +168,6 @@ class PostgresLedger:
         """
         connection = self.open(timedelta(minutes=1))
         with contextlib.closing(connection), connection.transaction() as transaction:
-            transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon ledger migrate'))")
             before = versions.migrate(transaction, self.describe())
         return before, VERSION
 

@@ -22,6 +22,7 @@ from whereupon.errors import (
     LedgerUnavailable,
     WhereuponError,
 )
+from whereupon.ledger.dialect import Clock
 from whereupon.ledger.publish import CHANNEL
 from whereupon.ledger.versions import MIGRATE
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from whereupon.ledger.dialect import Dialect
     from whereupon.ledger_protocol import Finding, Parameters, Row
 
-NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+OF_PSYCOPG: Final = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})
+"""What `psycopg.connect` takes besides the options of libpq."""
 POLL: Final = 0.5
 """Seconds between two looks at the ledger where the server cannot tell of a commit."""
 LONG_TRANSACTION: Final = 300
@@ -72,21 +74,14 @@ def _element_text(value: str | int | None) -> str:
     return "NULL" if value is None else str(value)
 
 
-class PsycopgTransaction:
+class PsycopgTransaction(Clock):
     """An open transaction on any connection of psycopg, the caller's or the ledger's."""
 
-    __slots__ = ("_connection", "_now", "dialect")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: psycopg.Connection[Any], dialect: Dialect) -> None:
+        super().__init__(dialect)
         self._connection = connection
-        self._now: int | None = None
-        self.dialect = dialect
-
-    def now(self) -> int:
-        """Return the server's clock in milliseconds since 1970, asked once for each transaction."""
-        if self._now is None:
-            self._now = int(self.rows(NOW)[0][0])
-        return self._now
 
     def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:
         """Run a statement and return all rows of its result."""

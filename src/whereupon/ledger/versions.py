@@ -58,7 +58,12 @@ def refuse_other(transaction: Transaction, database: str) -> None:
 
 
 def migrate(transaction: Transaction, database: str, *, own_file: bool = False) -> int:
-    """Make the tables, or bring them up to date; return the version before. Raises `LedgerVersion`."""
+    """Make the tables, or bring them up to date; return the version before. Raises `LedgerVersion`.
+
+    Of several at once on a server one does it, and the others wait.
+    """
+    if transaction.dialect.name == "postgresql":
+        transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon ledger migrate'))")
     before = version_of(transaction)
     if before > VERSION:
         raise _newer(before, database)

@@ -13,7 +13,7 @@ from whereupon import Event, EventStore, SQLiteLedger, publish_many, subscribe
 from whereupon.engines.local import process as process_module
 from whereupon.engines.local.process import LocalProcess, Settings
 from whereupon.engines.processes import describe_process
-from whereupon.errors import LedgerUnavailable
+from whereupon.errors import LedgerBusy, LedgerUnavailable
 from whereupon.ledger import PostgresLedger, rescue
 from whereupon.testing import using_store
 
@@ -70,4 +70,26 @@ def test_claims_of_a_commit_that_was_not_heard_of_are_not_held_for_ever(ledger, 
                 if transaction.rows("SELECT count(*) FROM whereupon_delivery WHERE state = 'done'") == [(5,)]:
                     break
         assert sorted(heard) == [0, 1, 2, 3, 4]
+        worker._connection.close()
+
+
+@pytest.mark.parametrize(
+    "error", [LedgerBusy("somebody has it"), LedgerUnavailable("it is away", retry_is_safe=True)]
+)
+def test_a_transaction_that_surely_did_not_happen_leaves_no_doubt(ledger, monkeypatch, error):
+    """Otherwise a busy lock would be asked for again and again, with nothing to claim."""
+    monkeypatch.setattr(process_module, "_PATIENCE", 0.0)
+    store = EventStore(subscriptions=[subscribe(hear, to=Created)], ledger=ledger)
+    with using_store(store), contextlib.ExitStack() as stack:
+        _, theirs = (stack.enter_context(each) for each in socket.socketpair())
+        worker = LocalProcess(store, Settings("w"), theirs)
+
+        @contextlib.contextmanager
+        def failing():
+            raise error
+            yield
+
+        worker._connection.transaction = failing
+        worker._exchange()
+        assert not worker._is_in_doubt
         worker._connection.close()

@@ -173,10 +173,7 @@ class DjangoLedger:
         """
         connection = self._connection
         with translated(connection), begun(connection, durable=True):
-            transaction = DjangoTransaction(connection, self.dialect)
-            if transaction.dialect.name == "postgresql":
-                transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon ledger migrate'))")
-            before = versions.migrate(transaction, self.describe())
+            before = versions.migrate(DjangoTransaction(connection, self.dialect), self.describe())
         return before, VERSION
 
     def version(self) -> int:

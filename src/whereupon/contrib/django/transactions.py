@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import Error as DjangoError
@@ -13,6 +12,7 @@ from django.db import transaction as django_transaction
 
 from whereupon.contrib.django.databases import describe, sqlite_path
 from whereupon.errors import LedgerBusy, LedgerMissing, LedgerUnavailable, WhereuponError
+from whereupon.ledger.dialect import Clock
 from whereupon.ledger.sqlite_connection import patiently
 from whereupon.ledger.sqlite_connection import translate as translate_sqlite
 
@@ -25,30 +25,17 @@ if TYPE_CHECKING:
 PATIENCE: Final = 30.0
 """How many seconds the ledger waits for the write lock of SQLite."""
 
-_NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class DjangoTransaction:
+class DjangoTransaction(Clock):
     """An open transaction on a Django connection, the caller's or the ledger's."""
 
-    __slots__ = ("_connection", "_now", "dialect")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Any, dialect: Dialect) -> None:
+        super().__init__(dialect)
         self._connection = connection
-        self._now: int | None = None
-        self.dialect = dialect
-
-    def now(self) -> int:
-        """Return the database's clock in milliseconds since 1970.
-
-        A server is asked once for each transaction; the clock of SQLite is this machine's.
-        """
-        if self.dialect.name == "sqlite":
-            return time.time_ns() // 1_000_000
-        if self._now is None:
-            self._now = int(self.rows(_NOW)[0][0])
-        return self._now
 
     def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:
         """Run a statement and return all rows of its result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import IsolationLevel, errors
@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from whereupon.errors import InvalidConfiguration
 from whereupon.ledger.postgres import PostgresLedger
-from whereupon.ledger.psycopg_connection import PsycopgConnection, translate
+from whereupon.ledger.psycopg_connection import OF_PSYCOPG, PsycopgConnection, translate
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
     from whereupon.errors import WhereuponError
-
-_OF_PSYCOPG: Final = {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
-"""What `psycopg.connect` takes besides the options of libpq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ def engine_ledger(engine: Engine, schema: str, *, own_transaction: bool) -> Engi
     """Make the ledger on an engine of psycopg 3. Opens nothing. Raises `InvalidConfiguration`."""
     _, given = engine.dialect.create_connect_args(engine.url)
     try:
-        make_conninfo(**{name: given[name] for name in given.keys() - _OF_PSYCOPG})
+        make_conninfo(**{name: given[name] for name in given.keys() - OF_PSYCOPG})
     except psycopg.Error as error:
         raise InvalidConfiguration(
             f"psycopg does not take what stands in the engine's URL ({str(error).strip()})",

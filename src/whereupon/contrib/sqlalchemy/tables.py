@@ -130,6 +130,4 @@ def upgrade(connection: Connection, schema: str = "") -> tuple[int, int]:
     In Alembic, `upgrade(op.get_bind())`. Returns the versions before and after. Raises `LedgerVersion`.
     """
     transaction = SQLAlchemyTransaction(connection, dialect_of(connection.engine, schema))
-    if transaction.dialect.name == "postgresql":
-        transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon ledger migrate'))")
     return versions.migrate(transaction, str(connection.engine.url.database)), VERSION

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sqlite3
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from whereupon.errors import LedgerUnavailable
-from whereupon.ledger.dialect import SQLITE, Dialect
+from whereupon.ledger.dialect import SQLITE, Clock, Dialect
 from whereupon.ledger.sqlite_connection import translate
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from whereupon.errors import WhereuponError
     from whereupon.ledger_protocol import Parameters, Row
 
-_NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -41,23 +39,14 @@ def dialect_of(engine: Engine, schema: str = "") -> Dialect:
     return Dialect("postgresql", "pyformat" if engine.dialect.paramstyle == "pyformat" else "named", schema)
 
 
-class SQLAlchemyTransaction:
+class SQLAlchemyTransaction(Clock):
     """An open transaction on a `sqlalchemy.Connection`, the caller's or the ledger's."""
 
-    __slots__ = ("_connection", "_now", "dialect")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        super().__init__(dialect)
         self._connection = connection
-        self._now: int | None = None
-        self.dialect = dialect
-
-    def now(self) -> int:
-        """Return the database's clock in milliseconds since 1970; a server is asked once."""
-        if self.dialect.name == "sqlite":
-            return time.time_ns() // 1_000_000
-        if self._now is None:
-            self._now = int(self.rows(_NOW)[0][0])
-        return self._now
 
     def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:
         """Run a statement and return all rows of its result."""

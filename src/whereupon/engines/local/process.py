@@ -243,7 +243,8 @@ class LocalProcess:
         except WhereuponError as error:
             self._closes = [*closes, *self._closes]
             self._overruns = [*overruns, *self._overruns]
-            self._is_in_doubt = True  # the commit may have happened, with claims that nobody heard of
+            # what was claimed may be there all the same, and nobody has heard of it
+            self._is_in_doubt |= isinstance(error, LedgerUnavailable) and not error.retry_is_safe
             self._recover(error)
             return
         self._is_in_doubt = False
