@@ -127,7 +127,7 @@ def test_a_row_whose_server_is_missing_is_left_out_with_the_reason_and_the_other
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["latency", "drain", pytest.param("waiting", marks=EXHAUSTIVE)])
+@pytest.mark.parametrize("name", ["latency", "drain", "waiting"])
 def test_a_row_with_worker_processes(tmp_path, name):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])

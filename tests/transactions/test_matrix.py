@@ -52,18 +52,23 @@ def numbered(scope: Scope, numbers) -> Scope:
 @pytest.mark.slow
 def test_exactly_the_events_of_committed_scopes_are_there(made):
     """A thousand random nestings of transactions, savepoints, publishes and rollbacks: 200 times five."""
+    check_nestings(made)
+
+
+def check_nestings(kind) -> None:
+    """Run random nestings on a kind, and find exactly the events of committed scopes after each five."""
 
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.lists(TREES, min_size=5, max_size=5))
     def check(trees):
-        made.reset()
+        kind.reset()
         numbers = itertools.count(BROKEN + 1)
         expected = []
-        with transaction_contract.checked(made):
+        with transaction_contract.checked(kind):
             for tree in trees:
                 scope = numbered(tree, numbers)
-                transaction_contract.run_scope(made, scope)
+                transaction_contract.run_scope(kind, scope)
                 expected += scope.committed()
-        assert transaction_contract.published(made) == sorted(expected)
+        assert transaction_contract.published(kind) == sorted(expected)
 
     check()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 
 import pytest
 from django.db import connections, transaction
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tests.transactions.test_matrix import TREES, numbered
+from tests.transactions.test_matrix import check_nestings
 
 from whereupon import publish_many
 from whereupon.contrib.django import DjangoLedger
 from whereupon.contrib.django.databases import own_ledger
 from whereupon.testing import transaction_contract
-from whereupon.testing.transaction_contract import BROKEN
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -79,18 +75,4 @@ def test_a_case_of_the_matrix(case, kind):
 
 def test_exactly_the_events_of_committed_scopes_are_there(kind):
     """A thousand random nestings of transactions, savepoints, publishes and rollbacks: 200 times five."""
-
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.lists(TREES, min_size=5, max_size=5))
-    def check(trees):
-        kind.reset()
-        numbers = itertools.count(BROKEN + 1)
-        expected = []
-        with transaction_contract.checked(kind):
-            for tree in trees:
-                scope = numbered(tree, numbers)
-                transaction_contract.run_scope(kind, scope)
-                expected += scope.committed()
-        assert transaction_contract.published(kind) == sorted(expected)
-
-    check()
+    check_nestings(kind)
