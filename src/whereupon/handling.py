@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from whereupon.deliveries import Claim, Close, Done, Parked, Released, Result, Retry, Waiting
 from whereupon.envelopes import Envelope, InvalidEnvelope, handled
@@ -19,7 +19,7 @@ from whereupon.publishing import joined
 
 if TYPE_CHECKING:
     from whereupon.contracts import Contract
-    from whereupon.ledger_protocol import AsyncLedger, Atomic
+    from whereupon.ledger_protocol import AsyncLedger, Atomic, OpenTransaction
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
@@ -31,16 +31,6 @@ _IGNORED: Final = Done("ignored")
 _NOTHING: Final = contextlib.nullcontext()
 
 _log = logging.getLogger("whereupon.worker")
-
-
-class Fills(Protocol):
-    """What fills the parameters of an atomic subscriber; see `Atomic`."""
-
-    connection: Any
-
-    def argument(self, kind: type) -> object:
-        """Return what fills a parameter of this type."""
-        ...
 
 
 class Prepared(NamedTuple):
@@ -72,7 +62,7 @@ class Call:
         """The only event, or the first of a list."""
         return self.prepared[0]
 
-    def arguments(self, atomic: Fills | None) -> list[Any]:
+    def arguments(self, atomic: OpenTransaction | None) -> list[Any]:
         """Return what the function is called with: the event or the list, then what it asks for."""
         events = [each.event for each in self.prepared]
         head = events if self.subscription.subscriber.takes_list else events[0]
@@ -164,7 +154,7 @@ def _upcast(contract: Contract, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return payload
 
 
-def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
+def called(store: EventStore, call: Call, atomic: OpenTransaction | None = None) -> object:
     """Call a subscriber as a worker does, and return what it returned; its exceptions pass through.
 
     `atomic` is the transaction of an atomic subscriber; what is published meanwhile joins it.
@@ -179,7 +169,7 @@ def called(store: EventStore, call: Call, atomic: Fills | None = None) -> object
         joined.reset(tokens[1])
 
 
-async def acalled(store: EventStore, call: Call, atomic: Fills | None = None) -> object:
+async def acalled(store: EventStore, call: Call, atomic: OpenTransaction | None = None) -> object:
     """Await a subscriber that is a coroutine function as a worker does, and return what it returned."""
     function: Callable[..., Awaitable[object]] = call.subscription.subscriber.function
     envelope, arguments = call.first.envelope, call.arguments(atomic)

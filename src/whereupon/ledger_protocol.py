@@ -84,8 +84,8 @@ class Connection(Protocol):
         ...
 
 
-class Atomic(Protocol):
-    """The transaction in which an atomic subscriber runs and its delivery is closed."""
+class OpenTransaction(Protocol):
+    """The transaction that an atomic subscriber runs in: what its events join, and what it gets of it."""
 
     connection: Any
     """What an event joins that is published meanwhile."""
@@ -93,6 +93,18 @@ class Atomic(Protocol):
     def argument(self, kind: type) -> object:
         """Return what fills a parameter of the subscriber that is annotated with a transaction type."""
         ...
+
+
+class Lent(OpenTransaction, Protocol):
+    """The open transaction of a test, in which an atomic subscriber runs instead of one of its own."""
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Call a subscriber that is a plain function from a coroutine."""
+        ...
+
+
+class Atomic(OpenTransaction, Protocol):
+    """The transaction in which an atomic subscriber runs and its delivery is closed."""
 
     def __enter__(self) -> Self: ...
 
@@ -109,15 +121,8 @@ class Atomic(Protocol):
         ...
 
 
-class AsyncAtomic(Protocol):
+class AsyncAtomic(OpenTransaction, Protocol):
     """The transaction in which an atomic subscriber runs that is a coroutine function."""
-
-    connection: Any
-    """What an event joins that is published meanwhile."""
-
-    def argument(self, kind: type) -> object:
-        """Return what fills a parameter of the subscriber that is annotated with a transaction type."""
-        ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -170,6 +175,13 @@ class Ledger(Protocol):
 
     def atomic(self) -> Atomic:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
+        ...
+
+    def lend(self, on: object | None, fate: Fate) -> Lent | None:
+        """Return the transaction that a test has open on `on`, for an atomic subscriber to run in.
+
+        `fate` is that of the event; None where the subscriber had better have a transaction of its own.
+        """
         ...
 
     def scope(self) -> AbstractContextManager[object]:

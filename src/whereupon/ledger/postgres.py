@@ -11,6 +11,7 @@ from whereupon.errors import InvalidConfiguration
 from whereupon.ledger import psycopg_joining as joining
 from whereupon.ledger import publish, versions
 from whereupon.ledger.dialect import Dialect
+from whereupon.ledger.lending import LentConnection
 from whereupon.ledger.pool import Pool
 from whereupon.ledger.psycopg_atomic import PsycopgAtomic
 from whereupon.ledger.psycopg_connection import (
@@ -101,6 +102,10 @@ class PostgresLedger:
     def refuse_to_join(self, on: object | None) -> None:
         """Raise where an event published on `on` could not commit with anything."""
         joining.joinable(on, own_transaction=self.own_transaction)
+
+    def lend(self, on: object | None, fate: Fate) -> LentConnection | None:
+        """Return the transaction that a test has open on a connection, for an atomic subscriber to run in."""
+        return LentConnection(on) if isinstance(on, joining.TRANSACTION_TYPES) and fate == "pending" else None
 
     def scope(self) -> contextlib.nullcontext[None]:
         """Return what surrounds each call of a subscriber in a worker: nothing."""

@@ -17,6 +17,7 @@ from whereupon.errors import (
 )
 from whereupon.ledger import publish, versions
 from whereupon.ledger.dialect import SQLITE, Dialect
+from whereupon.ledger.lending import LentConnection
 from whereupon.ledger.pool import Pool
 from whereupon.ledger.schema import VERSION
 from whereupon.ledger.sqlite_atomic import SQLiteAtomic
@@ -130,6 +131,10 @@ class SQLiteLedger:
     def refuse_to_join(self, on: object | None) -> None:
         """Raise where an event published on `on` could not commit with anything."""
         refuse_to_join(on, own_transaction=self.own_transaction)
+
+    def lend(self, on: object | None, fate: Fate) -> LentConnection | None:
+        """Return the transaction that a test has open on a connection, for an atomic subscriber to run in."""
+        return LentConnection(on) if isinstance(on, sqlite3.Connection) and fate == "pending" else None
 
     def scope(self) -> contextlib.nullcontext[None]:
         """Return what surrounds each call of a subscriber in a worker: nothing."""

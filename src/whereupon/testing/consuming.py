@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from whereupon.deliveries import Claim
 from whereupon.envelopes import Envelope, seal
 from whereupon.handling import Call, acalled, called, prepare
+from whereupon.ledger.lending import LentConnection
 from whereupon.store import EventStore, installed
 from whereupon.subscribers import accepts, subscriber_of
 from whereupon.subscriptions import Subscription
@@ -81,7 +82,7 @@ def run(recorder: Recorder, call: Call, on: object | None) -> Any:
     if not call.subscription.subscriber.options.atomic:
         return called(_store(), call)
     if on is not None:
-        return called(_store(), call, recorder.lend(on) or _Given(on))
+        return called(_store(), call, recorder.lend(on) or LentConnection(on))
     with recorder.atomic() as atomic:
         return called(_store(), call, atomic)
 
@@ -111,18 +112,6 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await coroutine
 
     return bridge.async_to_sync(run_it)()
-
-
-class _Given:
-    """The transaction of the test, in which an atomic subscriber runs."""
-
-    def __init__(self, connection: object) -> None:
-        self.connection = connection
-
-    def argument(self, kind: type) -> object:
-        """Return it, whatever the annotation says."""
-        del kind
-        return self.connection
 
 
 def _handle(recorder: Recorder, call: Call, on: object | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 from whereupon.publishing import current_store
@@ -86,6 +85,4 @@ def _next_group(recorder: Recorder) -> list[tuple[Recorded, NewDelivery]]:
 
 def _still_open(recorder: Recorder, recorded: Recorded) -> object | None:
     """Return what an event was published on whose transaction is open: an atomic subscriber runs in it."""
-    fate = recorded.fate()
-    is_open = isinstance(recorded.on, sqlite3.Connection) and fate == "pending"
-    return recorded.on if is_open or recorder.lend(recorded.on, fate) else None
+    return recorded.on if recorder.lend(recorded.on, recorded.fate()) else None

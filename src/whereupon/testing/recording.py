@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from whereupon.envelopes import Envelope
 from whereupon.events import BaseEvent, contract_of, rebuild
-from whereupon.handling import Fills
+from whereupon.ledger.lending import LentConnection
 from whereupon.store import EventStore, installed, swap
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from whereupon.deliveries import NewDelivery
     from whereupon.errors import WhereuponError
-    from whereupon.ledger_protocol import AsyncAtomic, AsyncLedger, Atomic, Fate, Ledger, Record
+    from whereupon.ledger_protocol import AsyncAtomic, AsyncLedger, Atomic, Fate, Ledger, Lent, Record
     from whereupon.subscriptions import Subscription
 
 
@@ -30,14 +30,6 @@ class Recorded:
     deliveries: tuple[NewDelivery, ...]
     on: object | None
     fate: Callable[[], Fate]
-
-
-class Lent(Fills, Protocol):
-    """The open transaction of a test, in which an atomic subscriber runs."""
-
-    async def run(self, function: Callable[[], Any]) -> Any:
-        """Call a subscriber that is a plain function from a coroutine."""
-        ...
 
 
 class Recorder:
@@ -83,9 +75,10 @@ class Recorder:
         return cast("AsyncLedger", self._ledger).aatomic()
 
     def lend(self, on: object | None, fate: Fate = "pending") -> Lent | None:
-        """Return the open transaction of a test for an atomic subscriber, if the ledger can lend it."""
-        lend = getattr(self._ledger, "lend", None)  # a ledger may leave it out
-        return cast("Lent | None", lend(on, fate)) if lend is not None and on is not None else None
+        """Return the open transaction of a test for an atomic subscriber, if there is one."""
+        if on is None:
+            return None
+        return self._ledger.lend(on, fate) if self._ledger is not None else LentConnection(on)
 
     def scope(self) -> contextlib.AbstractContextManager[object]:
         """Return what surrounds each call of a subscriber in a worker of the application's ledger."""

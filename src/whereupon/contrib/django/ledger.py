@@ -109,6 +109,9 @@ class DjangoLedger:
         """Note that an event is published on `on`, and return what tells its fate. For tests."""
         return joining.watch(joining.joined(on, self.using), event_id)
 
+    def lend(self, on: object | None, fate: Fate) -> None:
+        """Lend nothing: `atomic` is a block within those that the test's thread has open."""
+
     def atomic(self) -> DjangoAtomic:
         """Return the transaction for one call of an atomic subscriber, to be entered."""
         return DjangoAtomic(self.using, self.schema)

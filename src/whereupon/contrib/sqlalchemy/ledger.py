@@ -145,7 +145,7 @@ class SQLAlchemyLedger:
         found = joining.joinable(on, own_transaction=self._own_transaction)
         return watch(found) if found is not None else lambda: "committed"
 
-    def lend(self, on: object | None, fate: Fate = "pending") -> Lent | None:
+    def lend(self, on: object | None, fate: Fate) -> Lent | None:
         """Return the transaction of a test for an atomic subscriber to run in, while it is open."""
         found = joining.joinable(on, own_transaction=True)
         return Lent(found) if found is not None and (fate == "pending" or is_open(found)) else None
