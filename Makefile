@@ -12,7 +12,7 @@ CLOCK := tests/engines tests/bench tests/crash
 help:
 	@echo "make demo    publish a repository's history as events, kill the worker, lose nothing"
 	@echo "make django-shop, make fastapi-shop: start one of the two example shops with its worker"
-	@echo "make test    run all tests"
+	@echo "make test    run the tests; where a server is missing, its tests are skipped with the reason"
 	@echo "make check   format, lint, types, architecture"
 	@echo "make bench   measure against peers; writes bench/results"
 	@echo "make crash   the fault rig: kill publishers and workers; ROUNDS=1000 for more"
