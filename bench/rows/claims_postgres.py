@@ -60,7 +60,8 @@ class _Ours:
     def exchange(self, most: int) -> int:
         closes, self._closes = self._closes, []
         with self._connection.transaction() as transaction:
-            if not rescue.holds_lease(transaction, _WORKER) or claims.close(transaction, closes):
+            lease = rescue.lease(transaction, _WORKER) or 0
+            if lease <= transaction.now() or claims.close(transaction, closes):
                 raise TimeoutError("the lease lapsed meanwhile")
             jobs = self._claimed(transaction, most)
         self._closes = [Close(claim, Done()) for job in jobs for claim in job]

@@ -129,7 +129,26 @@ def test_a_lease_lapses_without_a_beat_and_not_with_one(bench):
     bench.advance(1)
     with bench.transaction() as transaction:
         assert rescue.lapsed(transaction) == [worker]
-        assert not rescue.holds_lease(transaction, worker)
+        assert rescue.lease(transaction, worker) == transaction.now()
+
+
+def test_a_beat_that_comes_before_the_rescue_saves_a_lapsed_worker(bench):
+    bench.publish(A)
+    worker = bench.worker()
+    bench.claim(worker, A)
+    bench.advance(10)
+    with bench.transaction() as transaction:
+        assert rescue.lapsed(transaction) == [worker]
+    with bench.transaction() as transaction:
+        rescue.beat(transaction, [worker])
+    with bench.transaction() as transaction:
+        assert rescue.rescue_lapsed(transaction, worker) is None
+    assert bench.row(1)["state"] == "claimed"
+    bench.advance(10)
+    with bench.transaction() as transaction:
+        assert rescue.rescue_lapsed(transaction, worker).returned == 1
+        assert rescue.lease(transaction, worker) is None
+    assert bench.row(1)["state"] == "open"
 
 
 def test_a_beat_for_a_worker_that_is_forgotten_says_so(bench):

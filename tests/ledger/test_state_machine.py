@@ -216,9 +216,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self._rescue(worker, blame=True)
 
     @rule(worker=workers)
-    def only_a_live_lease_holds(self, worker) -> None:
+    def a_lease_is_what_the_last_beat_made_it(self, worker) -> None:
         with self.bench.transaction() as transaction:
-            assert rescue.holds_lease(transaction, worker) == (self.leases.get(worker, 0) > self.bench.clock)
+            assert rescue.lease(transaction, worker) == self.leases.get(worker)
 
     @precondition(lambda self: any(row.state == "parked" for row in self.rows.values()))
     @rule(discard=st.booleans())

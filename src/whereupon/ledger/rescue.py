@@ -32,6 +32,7 @@ _BEAT: Final = """
 """
 _ALL: Final = "SELECT id, host, place, pid, born, kind, lease_until, started_at FROM whereupon_worker"
 _LEASE_OF: Final = "SELECT lease_until FROM whereupon_worker WHERE id = :id FOR KEY SHARE"
+_LOCKED_LEASE_OF: Final = "SELECT lease_until FROM whereupon_worker WHERE id = :id FOR UPDATE"
 _FORGET: Final = "DELETE FROM whereupon_worker WHERE id = :id"
 _HELD: Final = """
     SELECT id, crashes, history, overrunning FROM whereupon_delivery
@@ -104,10 +105,14 @@ def beat(transaction: Transaction, workers: Iterable[str]) -> set[str]:
     return {row[0] for row in rows}
 
 
-def holds_lease(transaction: Transaction, worker: str) -> bool:
-    """Tell whether a worker may still claim and close; until the transaction ends, nobody can rescue it."""
+def lease(transaction: Transaction, worker: str) -> int | None:
+    """Return until when a worker may claim, in milliseconds since 1970; None once it has been rescued.
+
+    Until the transaction ends nobody can rescue it, so it may close what it holds though its lease has
+    lapsed.
+    """
     rows = transaction.rows(_LEASE_OF, {"id": worker})
-    return bool(rows) and rows[0][0] > transaction.now()
+    return int(rows[0][0]) if rows else None
 
 
 def processes(transaction: Transaction) -> list[Process]:
@@ -155,6 +160,14 @@ def rescue(transaction: Transaction, worker: str, *, blame: bool = True) -> Resc
         if is_blamed:
             (parked if is_parked else suspects).append(delivery)
     return Rescued(worker, len(held), tuple(suspects), tuple(parked))
+
+
+def rescue_lapsed(transaction: Transaction, worker: str) -> Rescued | None:
+    """Rescue a worker that `lapsed` has named, unless there was a beat for it since: then return None."""
+    rows = transaction.rows(_LOCKED_LEASE_OF, {"id": worker})
+    if rows and rows[0][0] > transaction.now():
+        return None
+    return rescue(transaction, worker)
 
 
 def _blamed(held: Sequence[Row]) -> set[int]:

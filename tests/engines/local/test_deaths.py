@@ -127,6 +127,25 @@ def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app)
     assert done - started >= 20
 
 
+def test_while_nobody_could_write_no_worker_is_robbed(make_app):
+    """No beat of anybody gets through for three leases; then the peers must not be quicker than the beats."""
+    app = make_app(LEASE="2000")
+    app.start()
+    publish(app.module.Created(number=1, what="sleep 9"))
+    app.until(lambda: app.count("start", "plain") == {1: 1})
+    for _ in range(3):
+        app.start()
+    app.until(lambda: len(app.children()) == 4)
+    with app.store.ledger.transaction() as transaction:
+        if transaction.dialect.name == "postgresql":
+            transaction.run("LOCK TABLE whereupon_worker IN EXCLUSIVE MODE")
+        time.sleep(6)
+    app.until_quiet(30)
+    assert app.count("start", "plain") == {1: 1}
+    assert app.count("done", "plain") == {1: 1}
+    assert [len(app.children()), "took back" in "".join(map(app.output, range(4)))] == [4, False]
+
+
 def test_a_worker_that_was_stopped_beyond_its_lease_closes_nothing(make_app):
     app = make_app(LEASE="2000")
     app.start()

@@ -75,10 +75,9 @@ class LocalProcess:
         self._store = store
         self._settings = settings
         self._parent = parent
+        queues = settings.queues
         self._subscriptions = [
-            each
-            for each in store.routes
-            if not settings.queues or each.subscriber.options.queue in settings.queues
+            each for each in store.routes if not queues or each.subscriber.options.queue in queues
         ]
         self._ids = [identity for each in self._subscriptions for identity in each.ids]
         self._wake = threading.Event()
@@ -213,11 +212,8 @@ class LocalProcess:
         """
         moments: list[int | None] = []
         if not self._settings.alone:
-            moments.append(
-                due.next_due(
-                    transaction, [identity for each in wanted for identity in each.ids], self._floors
-                )
-            )
+            ids = [identity for each in wanted for identity in each.ids]
+            moments.append(due.next_due(transaction, ids, self._floors))
         if self._suspect is None:
             moments.append(claims.next_suspect(transaction, self._ids, alone=self._settings.alone))
         now = transaction.now()
@@ -231,13 +227,15 @@ class LocalProcess:
         overruns, self._overruns = self._overruns, []
         try:
             with self._connection.transaction() as transaction:
-                self._refuse_without_lease(transaction)
+                may_claim = self._holds_lease(transaction)
                 if self._is_in_doubt:
                     claims.release_others(transaction, self._settings.worker, self._in_hand(closes, overruns))
                 for claim, text in overruns:
                     claims.mark_overrunning(transaction, claim, text)
                 lost = claims.close(transaction, closes)
-                jobs = [] if self._retiring or self._stopping() else self._claim(transaction)
+                jobs = self._claim(transaction) if may_claim else []
+            # nothing that is due can be started now: look again soon, or when a handler has ended
+            self._next_due = 0.0 if jobs else time.monotonic() + _FULL
         except LostClaim:
             raise
         except WhereuponError as error:
@@ -256,12 +254,15 @@ class LocalProcess:
         known = [*self._executor.claims(), *(each.claim for each in closes), *(each for each, _ in overruns)]
         return [each.delivery for each in known]
 
-    def _refuse_without_lease(self, transaction: Transaction) -> None:
-        if not rescue.holds_lease(transaction, self._settings.worker):
+    def _holds_lease(self, transaction: Transaction) -> bool:
+        """Tell whether this process may claim. Raises `LostClaim` when it may not even close."""
+        lease = rescue.lease(transaction, self._settings.worker)
+        if lease is None:
             raise LostClaim(
                 "this worker has lost its lease, and closes nothing",
                 fix="nothing: what it held was given to others; its supervisor starts it anew",
             )
+        return lease > transaction.now() and not self._retiring and not self._stopping()
 
     def _claim(self, transaction: Transaction) -> list[list[Claim]]:
         worker = self._settings.worker
@@ -273,8 +274,6 @@ class LocalProcess:
             if suspect:
                 self._suspect = suspect[0]
                 jobs.append(suspect)
-        # nothing that is due can be started now: look again soon, or when a handler has ended
-        self._next_due = 0.0 if jobs else time.monotonic() + _FULL
         return jobs
 
     def _start(self, jobs: list[list[Claim]]) -> None:

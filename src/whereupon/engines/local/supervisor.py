@@ -25,9 +25,10 @@ from whereupon.errors import WhereuponError, WorkerFailed
 from whereupon.ledger import claims, reports, rescue, upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
+    from whereupon.ledger_protocol import Transaction
     from whereupon.store import EventStore
 
 BEAT: Final = 2.0
@@ -86,6 +87,8 @@ class Supervisor:
         self._start_from = 0.0
         self._last: dict[str, float] = {}
         self._told: set[str] = set()
+        self._beaten_at: int | None = None
+        self._spare_until = 0.0
         self._wakeup, self._wakeup_end = socket.socketpair()
 
     def run(self) -> int:
@@ -220,16 +223,22 @@ class Supervisor:
             )
 
     def _beat(self) -> None:
-        """Renew the leases of the children that run, and end those whose lease is lost."""
+        """Renew the leases of the children that run, and end those whose lease is lost.
+
+        After a time in which this supervisor could not beat, its peers could not either, perhaps: the disk
+        was slow, the server away, the machine suspended, the clock set. They get a lease to make up for it.
+        """
         running = {
             each.settings.worker: each
             for each in self._children.values()
             if each.is_admitted and not each.is_stopped
         }
-        if not running:
-            return
         with self._store.ledger.transaction() as transaction:
             known = rescue.beat(transaction, running)
+            now = transaction.now()
+        if self._beaten_at is not None and now - self._beaten_at > rescue.LEASE / 2:
+            self._spare_until = time.monotonic() + rescue.LEASE / 1000
+        self._beaten_at = now
         for worker in running.keys() - known:
             child = running[worker]
             _log.error("worker %d has lost its lease and is started anew", child.pid)
@@ -242,22 +251,33 @@ class Supervisor:
     def _sweep(self) -> None:
         """Take back what workers held that are gone, and try what is on its last chance."""
         with self._store.ledger.reading() as transaction:
-            gone = [
-                *rescue.lapsed(transaction),
-                *(each.id for each in dead(rescue.processes(transaction))),
-            ]
+            lapsed = rescue.lapsed(transaction)
+            gone = [each.id for each in dead(rescue.processes(transaction))]
             ids = [identity for each in self._store.routes for identity in each.ids]
             suspect = claims.next_suspect(transaction, ids, alone=True)
             now = transaction.now()
-        own = {each.settings.worker for each in self._children.values() if not each.is_stopped}
-        for worker in dict.fromkeys(gone):
-            if worker not in own:
-                with self._store.ledger.transaction() as transaction:
-                    rescued = rescue.rescue(transaction, worker)
-                _log.warning("took back %d deliveries from worker %s", rescued.returned, worker)
+        self._take_back(gone, rescue.rescue)
+        if self._may_judge(now):
+            self._take_back([each for each in lapsed if each not in gone], rescue.rescue_lapsed)
         is_alone = any(each.settings.alone for each in self._children.values())
         if suspect is not None and suspect <= now and not is_alone and self._stopped_at is None:
             self._start(replace(self._settings, alone=True))
+
+    def _may_judge(self, now: int) -> bool:
+        """Tell whether it says something of the others that they have not beaten for a lease."""
+        has_beaten = self._beaten_at is not None and now - self._beaten_at <= rescue.LEASE / 2
+        return has_beaten and time.monotonic() >= self._spare_until
+
+    def _take_back(
+        self, workers: Iterable[str], rescue_one: Callable[[Transaction, str], rescue.Rescued | None]
+    ) -> None:
+        own = {each.settings.worker for each in self._children.values() if not each.is_stopped}
+        for worker in workers:
+            if worker not in own:
+                with self._store.ledger.transaction() as transaction:
+                    rescued = rescue_one(transaction, worker)
+                if rescued is not None:
+                    _log.warning("took back %d deliveries from worker %s", rescued.returned, worker)
 
     def _maintain(self) -> None:
         """Purge what retention lets go, a page at a time, and report what waits for code."""
