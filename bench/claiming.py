@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from whereupon import EventStore
 from whereupon.deliveries import Close, Released
-from whereupon.engines.local.pace import HORIZON, MOST
+from whereupon.engines.local.pace import AT_ONCE, HORIZON
 from whereupon.ledger import claims
 from whereupon.ledger.claims import Budget, Wanted
 from whereupon.ledger_protocol import Connection
@@ -50,9 +50,9 @@ def claim_times(stores: Sequence[EventStore], rounds: int) -> list[list[ClaimTim
 
 
 def _claim_time(connection: Connection, store: EventStore) -> ClaimTime:
-    """Claim as a worker does that is busy with short handlers: all that it may hold at once."""
-    wanted = [Wanted(each.ids, rank=1, most=MOST) for each in store.routes]
-    budget = Budget(_THREADS * HORIZON, _THREADS, MOST)
+    """Claim as a worker does that is busy with short handlers: as much as one transaction takes."""
+    wanted = [Wanted(each.ids, rank=1, most=AT_ONCE) for each in store.routes]
+    budget = Budget(_THREADS * HORIZON, _THREADS, AT_ONCE)
     started, processor = time.perf_counter(), time.process_time()
     with connection.transaction() as transaction:
         jobs = claims.claim(transaction, "bench", wanted, budget)

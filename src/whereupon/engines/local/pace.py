@@ -19,6 +19,8 @@ HORIZON: Final = 0.1
 """Within how many seconds a claimed delivery should start."""
 MOST: Final = 500
 """How many calls a process holds at most, however short they are."""
+AT_ONCE: Final = 100
+"""How many jobs one transaction claims at most, so that its locks are short: a few milliseconds."""
 _SMOOTHING: Final = 0.2
 _SHORTEST: Final = 1e-5
 
@@ -66,7 +68,7 @@ class Pace:
             for each in self._subscriptions
             if (most := self._startable(each, load.held[each], free)) > 0
         ]
-        most = max(0, MOST - self._in_hand.total())
+        most = max(0, min(AT_ONCE, MOST - self._in_hand.total()))
         return wanted, Budget(max(0.0, free * HORIZON - pending), min(load.idle_threads, most), most)
 
     def _expected(self, subscription: Subscription) -> float:
