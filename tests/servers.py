@@ -53,8 +53,8 @@ class PgBouncer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 10
+def wait_for_port(port: int, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         with closing(socket.socket()) as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

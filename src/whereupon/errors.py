@@ -18,6 +18,7 @@
     ├── LedgerBusy            WU403  another process held the lock for too long
     ├── LedgerUnavailable     WU404  the database cannot be read or written
     ├── LostClaim             WU405  a delivery was given to another worker meanwhile
+    ├── EngineUnavailable     WU406  the broker of the engine does not take jobs
     ├── WorkerFailed          WU501  a worker cannot start or keeps dying
     ├── InvalidConfiguration  WU601  the CLI cannot find or load what it was told
     └── NotFound              WU602  no such event, subscription or delivery
@@ -275,6 +276,16 @@ class LostClaim(WhereuponError):
     """
 
     code = "WU405"
+
+
+class EngineUnavailable(WhereuponError):
+    """The broker of the engine cannot be reached or does not take jobs.
+
+    Nothing is lost: what was published waits in the ledger, and the relay tries again, at longer and longer
+    intervals of up to thirty seconds.
+    """
+
+    code = "WU406"
 
 
 class WorkerFailed(WhereuponError):

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from whereupon.codec import TEXT_LIMIT
 from whereupon.deliveries import NewDelivery
+from whereupon.engine_protocol import Engine  # noqa: TC001 - the type of a field
 from whereupon.envelopes import ATTRIBUTES, Envelope, seal
 from whereupon.errors import (
     ConditionFailed,
@@ -83,6 +84,7 @@ class EventStore:
 
     - `subscriptions`: what `subscribe()` returned, all contexts and overlays in one list
     - `ledger`: where events and deliveries are written
+    - `engine`: the job system whose workers handle deliveries; local workers if left out
     - `strict`: for tests and development: a raising condition and a missing transaction reach the publisher
     - `carry`: returns the ambient context (tenant, locale, user) as texts that travel in the envelope; the
       key `subject` becomes the subject of the event, by which it can be erased
@@ -98,6 +100,7 @@ class EventStore:
 
     subscriptions: Iterable[Subscription]
     ledger: Ledger
+    engine: Engine | None = None
     strict: bool = False
     carry: Carry | None = None
     around: Around | None = None
@@ -114,6 +117,7 @@ class EventStore:
         routes, faults = build_routes(listed)
         for subscription in routes:
             faults += self.ledger.faults_of(subscription)
+            faults += self.engine.faults_of(subscription) if self.engine else ()
         faults += _option_faults(self)
         if faults:
             raise InvalidStore(faults)
@@ -211,7 +215,7 @@ class EventStore:
         return text
 
     def install(self) -> None:
-        """Make this the store of the process, which `publish` uses.
+        """Make this the store of the process, which `publish` uses, and its subscribers jobs of the engine.
 
         Raises `StoreConflict` when another one is installed.
         """
@@ -220,6 +224,8 @@ class EventStore:
                 "another store is installed in this process",
                 fix="build one store with all subscriptions, and install it once at start-up",
             )
+        if self.engine is not None and _installed.store is None:
+            self.engine.register(self)
         _installed.store = self
 
 

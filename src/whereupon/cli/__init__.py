@@ -10,6 +10,7 @@ from whereupon.cli.explain import explain
 from whereupon.cli.ledger import ledger
 from whereupon.cli.list import list_
 from whereupon.cli.parked import parked
+from whereupon.cli.relay import relay
 from whereupon.cli.replay import replay
 from whereupon.cli.reporting import Failing
 from whereupon.cli.show import show
@@ -24,7 +25,7 @@ def main() -> None:
     """Domain events that are never lost: publish, deliver, and see who hears what."""
 
 
-for command in (demo, doctor, explain, ledger, list_, parked, replay, show, status, why, worker):
+for command in (demo, doctor, explain, ledger, list_, parked, relay, replay, show, status, why, worker):
     main.add_command(command)
 
 __all__ = ["main"]

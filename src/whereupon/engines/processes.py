@@ -41,12 +41,33 @@ def place() -> str:
 
 def born(pid: int) -> str | None:
     """Return when a process started, in ticks since the boot; None when there is no such process."""
+    fields = _stat(pid)
+    return None if not fields or fields[0] in "ZX" else fields[_BORN]
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on; empty where there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else fields[_BORN - 1]
+        return []
+    return stat.rpartition(")")[2].split()
+
+
+def running_here(processes: Iterable[Process]) -> list[Process]:
+    """Return those that run on this machine, and are not stopped."""
+    here = place()
+    return [
+        each
+        for each in processes
+        if here and each.place == here and born(each.pid) == each.born and not is_stopped(each.pid)
+    ]
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped by a signal or a debugger."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] in "tT"
 
 
 def dead(processes: Iterable[Process]) -> list[Process]:

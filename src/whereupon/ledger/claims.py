@@ -27,6 +27,12 @@ _GROUP: Final = """
         AND due_at = :due_at AND group_id = :group_id
     ORDER BY id FOR UPDATE SKIP LOCKED
 """
+_WOKEN: Final = """
+    SELECT id, due_at, group_id, subscription FROM whereupon_delivery
+    WHERE id = ANY(:ids) AND state = 'open' AND due_at <= :now AND crashes < :below
+        AND subscription = ANY(:subscriptions)
+    FOR UPDATE SKIP LOCKED
+"""
 _SUSPECT: Final = """
     SELECT id, due_at FROM whereupon_delivery
     WHERE state = 'open' AND crashes > 0 AND crashes >= :least AND crashes < :below
@@ -35,7 +41,7 @@ _SUSPECT: Final = """
 """
 _CLAIM: Final = """
     UPDATE whereupon_delivery
-    SET state = 'claimed', worker = :worker, token = :token, claimed_at = :now
+    SET state = 'claimed', worker = :worker, token = :token, claimed_at = :now, woken_at = NULL
     WHERE id = ANY(:ids) AND state = 'open'
 """
 _CLAIMED: Final = """
@@ -148,6 +154,28 @@ def _affordable(jobs: Sequence[_Job], budget: Budget) -> list[tuple[int, ...]]:
         if len(chosen) == budget.most:
             break
     return chosen
+
+
+def claim_woken(
+    transaction: Transaction, worker: str, deliveries: Sequence[int], subscriptions: Iterable[str]
+) -> list[list[Claim]]:
+    """Claim deliveries that an engine names, with those of their groups.
+
+    What is not open any more, not due yet, or on its last chance is left out.
+    """
+    now = transaction.now()
+    rows = transaction.rows(
+        _WOKEN,
+        {"ids": list(deliveries), "now": now, "below": ALONE_FROM, "subscriptions": list(subscriptions)},
+    )
+    jobs = [
+        unit
+        for subscription in dict.fromkeys(row[3] for row in rows)
+        for _, unit in _grouped(
+            transaction, subscription, [row[:3] for row in rows if row[3] == subscription]
+        )
+    ]
+    return _take(transaction, worker, jobs, now)
 
 
 def claim_suspect(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _DUE: Final = """
     SELECT id, due_at, group_id FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0 AND due_at >= :since
-        AND due_at <= :now
+        AND due_at <= :now AND (woken_at IS NULL OR NOT :unsent)
     ORDER BY due_at, id LIMIT :most
 """
 _NEXT: Final = """
@@ -29,7 +29,7 @@ _DUE_OF_EACH: Final = f"""
     SELECT wanted.subscription, due.id, due.due_at, due.group_id FROM {_EACH} CROSS JOIN LATERAL (
         SELECT id, due_at, group_id FROM whereupon_delivery
         WHERE subscription = wanted.subscription AND state = 'open' AND crashes = 0
-            AND due_at >= wanted.since AND due_at <= :now
+            AND due_at >= wanted.since AND due_at <= :now AND (woken_at IS NULL OR NOT :unsent)
         ORDER BY due_at, id LIMIT wanted.most FOR UPDATE SKIP LOCKED
     ) AS due
 """
@@ -98,12 +98,18 @@ def next_due(
     return min(moments, default=None)
 
 
-def due_rows(transaction: Transaction, requests: Sequence[Request], now: int) -> dict[str, list[Row]]:
-    """Return id, due time and group of what is due, by subscription: in one statement on PostgreSQL."""
+def due_rows(
+    transaction: Transaction, requests: Sequence[Request], now: int, *, unsent: bool = False
+) -> dict[str, list[Row]]:
+    """Return id, due time and group of what is due, by subscription: in one statement on PostgreSQL.
+
+    With `unsent`, only that of which no engine has been told.
+    """
+    bounds = {"now": now, "unsent": unsent}
     if transaction.dialect.name != "postgresql":
-        return {each.subscription: transaction.rows(_DUE, each._asdict() | {"now": now}) for each in requests}
+        return {each.subscription: transaction.rows(_DUE, each._asdict() | bounds) for each in requests}
     found: dict[str, list[Row]] = {each.subscription: [] for each in requests}
-    for subscription, *row in transaction.rows(_DUE_OF_EACH, _columns(requests) | {"now": now}):
+    for subscription, *row in transaction.rows(_DUE_OF_EACH, _columns(requests) | bounds):
         found[subscription].append(tuple(row))
     return found
 

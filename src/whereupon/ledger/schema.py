@@ -52,6 +52,7 @@ _VERSION_1: Final = (
         worker TEXT,
         token BIGINT,
         claimed_at BIGINT,
+        woken_at BIGINT,
         overrunning INTEGER NOT NULL DEFAULT 0,
         refused_at BIGINT,
         outcome TEXT,
@@ -72,6 +73,10 @@ _VERSION_1: Final = (
     """,
     """
     CREATE INDEX whereupon_delivery_claimed ON whereupon_delivery (worker) WHERE state = 'claimed'
+    """,
+    """
+    CREATE INDEX whereupon_delivery_woken ON whereupon_delivery (subscription)
+    WHERE state = 'open' AND woken_at IS NOT NULL
     """,
     """
     CREATE INDEX whereupon_delivery_parked ON whereupon_delivery (subscription) WHERE state = 'parked'

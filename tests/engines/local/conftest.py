@@ -116,6 +116,10 @@ class App:
     def until_quiet(self, seconds: float = 20.0) -> None:
         self.until(lambda: self.unfinished() == 0, seconds)
 
+    def effects(self) -> list[int]:
+        with self.store.ledger.reading() as transaction:
+            return [row[0] for row in transaction.rows("SELECT number FROM effect ORDER BY number")]
+
     def stop(self, worker: subprocess.Popen, number: int = signal.SIGTERM) -> int:
         worker.send_signal(number)
         return worker.wait(timeout=40)

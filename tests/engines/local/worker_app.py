@@ -31,6 +31,7 @@ from whereupon import (
     subscribe,
     subscriber,
 )
+from whereupon.engine_protocol import Engine
 from whereupon.engines.local import supervisor
 from whereupon.ledger import PostgresLedger, rescue
 
@@ -237,7 +238,7 @@ TABLE = {
 ATOMIC_ON_POSTGRES = subscribe(atomic_on_postgres, to=Created)
 
 
-def make_store(names: str, url: str) -> EventStore:
+def make_store(names: str, url: str, engine: Engine | None = None) -> EventStore:
     if url:
         ledger, table = (
             PostgresLedger(url, own_transaction=True, pooled="POOLED" in os.environ),
@@ -248,6 +249,7 @@ def make_store(names: str, url: str) -> EventStore:
     return EventStore(
         subscriptions=[table[name] for name in names.split(",")],
         ledger=ledger,
+        engine=engine,
         carry=lambda: {"tenant": tenant.get()} if tenant.get() != "-" else {},
         around=around,
         wait_for_code=timedelta(seconds=1),

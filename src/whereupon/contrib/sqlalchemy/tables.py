@@ -90,7 +90,7 @@ def _delivery(tables: MetaData) -> None:
         Column("group_id", Text),
         *(_counter(name) for name in ("recheck", "attempts", "crashes")),
         Column("worker", Text),
-        *(Column(name, BigInteger) for name in ("token", "claimed_at")),
+        *(Column(name, BigInteger) for name in ("token", "claimed_at", "woken_at")),
         _counter("overrunning"),
         Column("refused_at", BigInteger),
         *(Column(name, Text) for name in ("outcome", "error", "history")),
@@ -103,6 +103,7 @@ def _delivery(tables: MetaData) -> None:
     _partial("whereupon_delivery_open", "state = 'open' AND crashes = 0", of.subscription, of.due_at, of.id)
     _partial("whereupon_delivery_suspect", "state = 'open' AND crashes > 0", of.due_at)
     _partial("whereupon_delivery_claimed", "state = 'claimed'", of.worker)
+    _partial("whereupon_delivery_woken", "state = 'open' AND woken_at IS NOT NULL", of.subscription)
     _partial("whereupon_delivery_parked", "state = 'parked'", of.subscription)
 
 

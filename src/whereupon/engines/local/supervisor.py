@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from whereupon.deliveries import CRASHES
 from whereupon.engines.local.process import BROKEN, HANDED_BACK, UNREACHABLE, Settings
-from whereupon.engines.processes import dead, describe_process, new_worker_id
+from whereupon.engines.processes import dead, describe_process, new_worker_id, running_here
 from whereupon.errors import WhereuponError, WorkerFailed
 from whereupon.ledger import claims, reports, rescue, upkeep
 
@@ -234,7 +234,7 @@ class Supervisor:
             if each.is_admitted and not each.is_stopped
         }
         with self._store.ledger.transaction() as transaction:
-            known = rescue.beat(transaction, running)
+            known = rescue.beat(transaction, [*running, *self._of_engine(transaction)])
             now = transaction.now()
         if self._beaten_at is not None and now - self._beaten_at > rescue.LEASE / 2:
             self._spare_until = time.monotonic() + rescue.LEASE / 1000
@@ -243,6 +243,14 @@ class Supervisor:
             child = running[worker]
             _log.error("worker %d has lost its lease and is started anew", child.pid)
             self._end(child)
+
+    def _of_engine(self, transaction: Transaction) -> list[str]:
+        """Return the workers of the store's engine on this machine: nothing else beats for them."""
+        engine = self._store.engine
+        if engine is None:
+            return []
+        known = [each for each in rescue.processes(transaction) if each.kind == engine.kind]
+        return [each.id for each in running_here(known)]
 
     def _end(self, child: Child) -> None:
         child.is_ended = True

@@ -1,0 +1,79 @@
+"""What stores and relays ask of an engine: the job system on which a team runs its background work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+
+    from whereupon.errors import WhereuponError
+    from whereupon.ledger_protocol import Finding
+    from whereupon.store import EventStore
+    from whereupon.subscribers import Subscriber
+    from whereupon.subscriptions import Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What an engine can do; nobody finds out by trying.
+
+    - `one_round_trip`: any number of jobs is sent with one write
+    - `atomic_bulk`: of jobs sent together all arrive or none
+    - `transactional`: jobs can be sent in the caller's database transaction
+    - `delay`: the engine can hold a job back safely
+    - `priority`: it starts jobs of a higher priority first
+    - `coroutines`: it runs coroutine functions by itself
+    - `redelivery`: within which time a job comes back whose worker died; None where it may never
+    """
+
+    one_round_trip: bool = False
+    atomic_bulk: bool = False
+    transactional: bool = False
+    delay: bool = False
+    priority: bool = False
+    coroutines: bool = False
+    redelivery: timedelta | None = None
+
+
+class WakeUp(NamedTuple):
+    """A job that carries nothing but the id of a delivery, which the ledger holds."""
+
+    delivery: int
+    subscriber: Subscriber
+
+
+class Engine(Protocol):
+    """A job system with workers of its own. The store asks, the relay sends, the workers handle."""
+
+    @property
+    def kind(self) -> str:
+        """The word by which the ledger knows its workers: `celery`."""
+        ...
+
+    @property
+    def features(self) -> Features:
+        """What it can do with the broker that it is set to."""
+        ...
+
+    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
+        """Yield what this engine cannot honour of a subscription."""
+        ...
+
+    def register(self, store: EventStore) -> None:
+        """Make a native job of every subscriber of a store, in the process that installs it."""
+        ...
+
+    def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Send wake-ups, in as few round trips as the engine can.
+
+        Raises `EngineUnavailable` within a few seconds when the broker does not take them; some of them may
+        have been sent then.
+        """
+        ...
+
+    def findings(self) -> Iterable[Finding]:
+        """Yield what `whereupon doctor` says about the settings of the engine and its broker."""
+        ...

@@ -1,0 +1,211 @@
+"""Celery: each subscriber is a task of its own, on the workers that a team runs already.
+
+A message carries the ids of deliveries only. It is acknowledged when it is received: what a dead worker had
+in hand comes back from the ledger, so no setting of the broker is needed for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import celery
+from celery import signals
+from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
+
+from whereupon.engine_protocol import Features
+from whereupon.engines.delivering import Deliverer
+from whereupon.engines.helper import Helper
+from whereupon.engines.local.beside import name_of
+from whereupon.errors import EngineUnavailable, InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from whereupon.engine_protocol import WakeUp
+    from whereupon.errors import WhereuponError
+    from whereupon.ledger_protocol import Finding
+    from whereupon.store import EventStore
+    from whereupon.subscribers import Priority, Subscriber
+    from whereupon.subscriptions import Subscription
+
+ARGUMENT: Final = "whereupon"
+"""The keyword by which a wake-up is told from a call by somebody else."""
+_PAGE: Final = 500  # messages in one write
+_SECONDS: Final = 5  # within which the broker must answer
+_HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
+_DEFAULT_QUEUE: Final = "default"
+_PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
+    "redis": {"high": 0, "normal": 3, "low": 9},
+    "amqp": {"high": 9, "normal": 5, "low": 1},
+}
+_ONCE: Final[dict[str, Any]] = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
+    "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
+    "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
+}
+
+
+class CeleryEngine:
+    """Runs subscribers as tasks of a Celery application.
+
+    `store_name` is where the helper process finds the store, `shop.event_store:store`; it is looked for in
+    the loaded modules if left out. The queue `default` is the application's own default queue.
+    """
+
+    kind: Final = "celery"
+
+    def __init__(self, app: celery.Celery, *, store_name: str | None = None) -> None:
+        self._app = app
+        self._store_name = store_name
+        self._tasks: dict[Subscriber, Any] = {}
+        self._local = threading.local()
+
+    @property
+    def features(self) -> Features:
+        """What Celery can do with the broker of the application."""
+        is_redis = self._driver() == "redis"
+        return Features(
+            one_round_trip=is_redis and hasattr(Producer, "batch"),
+            priority=self._driver() in _PRIORITIES,
+        )
+
+    def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
+        """Yield what Celery cannot honour of a subscription: nothing, as the ledger does the rest."""
+        del subscription
+        return ()
+
+    def register(self, store: EventStore) -> None:
+        """Make a task of each subscriber, and start the helper with each worker of the application."""
+        deliverer = Deliverer(store, self.kind)
+        ids: dict[Subscriber, list[str]] = {}
+        for subscription in store.routes:
+            ids.setdefault(subscription.subscriber, []).extend(subscription.ids)
+        for subscriber, known in ids.items():
+            self._tasks[subscriber] = self._task(deliverer, subscriber, tuple(known))
+        _help(self._app, store, self._store_name, deliverer)
+
+    def _task(self, deliverer: Deliverer, subscriber: Subscriber, ids: Sequence[str]) -> Any:
+        options = subscriber.options
+        name = f"{subscriber.context}.{subscriber.name}"
+        limits: dict[str, Any] = {}
+        if options.timeout is not None and not subscriber.is_async:
+            limits["soft_time_limit"] = options.timeout.total_seconds()
+            limits["time_limit"] = (options.timeout + _HARD).total_seconds()
+
+        def handle(**given: Any) -> None:
+            deliverer.deliver(_checked(name, given), ids)
+
+        handle.__doc__ = subscriber.function.__doc__
+        return self._app.task(
+            handle, name=name, lazy=False, shared=False, ignore_result=True, acks_late=False,
+            max_retries=0, serializer="json", typing=False, **limits,
+        )  # fmt: skip
+
+    def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Send wake-ups: on Redis with one write for each 500, elsewhere one by one, confirmed.
+
+        Raises `EngineUnavailable`, `InvalidConfiguration`.
+        """
+        if self._app.conf.task_always_eager:
+            raise InvalidConfiguration(
+                "task_always_eager is on, so Celery would run handlers in the relay",
+                fix="turn it off, or leave engine= of the store out where there is no worker",
+            )
+        with self._translated(), self._producer() as producer:
+            for wake_up in wake_ups:
+                self._send(producer, wake_up)
+
+    def _send(self, producer: Producer, wake_up: WakeUp) -> None:
+        options = wake_up.subscriber.options
+        given: dict[str, Any] = {}
+        if options.queue != _DEFAULT_QUEUE:
+            given["queue"] = options.queue
+        if steps := _PRIORITIES.get(self._driver()):
+            given["priority"] = steps[options.priority]
+        self._tasks[wake_up.subscriber].apply_async(
+            kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, retry=False, **given
+        )
+
+    def _driver(self) -> str:
+        """Return which kind of broker the application is set to: `redis`, `amqp`, or another word."""
+        return str(self._app.connection_for_write().transport.driver_type)
+
+    @contextlib.contextmanager
+    def _producer(self) -> Iterator[Producer]:
+        """Lend the producer of this thread, whose messages leave together where kombu can do that."""
+        producer: Any = getattr(self._local, "producer", None)
+        if producer is None:
+            connection = self._app.connection_for_write(
+                connect_timeout=_SECONDS, transport_options=_ONCE | _TRANSPORTS.get(self._driver(), {})
+            )
+            producer = self._local.producer = self._app.amqp.Producer(connection)
+        batch = producer.batch(_PAGE) if hasattr(producer, "batch") else contextlib.nullcontext()
+        with batch:
+            yield producer
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what goes wrong with the broker into `EngineUnavailable`, and begin with a new connection."""
+        connection = self._app.connection_for_write()
+        try:
+            yield
+        except (
+            OSError,
+            OperationalError,
+            *connection.connection_errors,
+            *connection.channel_errors,
+        ) as error:
+            producer, self._local.producer = getattr(self._local, "producer", None), None
+            if producer is not None:
+                with contextlib.suppress(Exception):
+                    producer.connection.close()
+            raise EngineUnavailable(
+                f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
+                fix="start the broker, or mend broker_url of the Celery application; nothing is lost",
+            ) from error
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield whether the broker answers, and the settings that endanger delivery."""
+        connection = self._app.connection_for_write(connect_timeout=_SECONDS)
+        try:
+            connection.ensure_connection(max_retries=1, timeout=_SECONDS)
+            yield "ok", f"Celery's broker {connection.as_uri()} answers"
+        except Exception as error:  # noqa: BLE001 - whatever is the matter, it is a finding
+            yield "error", f"Celery's broker {connection.as_uri()} does not answer: {error}"
+        finally:
+            connection.release()
+        if self._app.conf.task_always_eager:
+            yield "error", "task_always_eager is on: no worker would ever get a delivery"
+
+
+def _checked(name: str, given: dict[str, Any]) -> list[int]:
+    """Return the ids in a message. Raises `InvalidConfiguration` for anything else."""
+    ids = given.get(ARGUMENT)
+    if len(given) != 1 or not isinstance(ids, list) or not all(type(each) is int for each in ids):
+        raise InvalidConfiguration(
+            f"the task {name} was called with something that is no wake-up",
+            fix="publish the event instead; what should call the function directly can do so",
+        )
+    return ids
+
+
+def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: Deliverer) -> None:
+    """Start the helper when a worker of this application is ready, and stop it with the worker."""
+    helpers: list[Helper] = []
+
+    def start(sender: Any, **_: Any) -> None:
+        if sender.app is app or sender.app.main == app.main:
+            helpers.append(Helper(name_of(store, name)))
+
+    def stop(**_: Any) -> None:
+        while helpers:
+            helpers.pop().stop()
+        deliverer.close()
+
+    signals.worker_ready.connect(start, weak=False)
+    signals.worker_shutdown.connect(stop, weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: deliverer.close(), weak=False)

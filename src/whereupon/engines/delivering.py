@@ -1,0 +1,141 @@
+"""The worker's side of an engine: a job names deliveries, which are claimed, handled and closed here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from whereupon.engines.processes import describe_process, new_worker_id
+from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
+from whereupon.handling import Call, ahandle, handle, prepare
+from whereupon.ledger import claims, rescue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from whereupon.deliveries import Claim, Close
+    from whereupon.ledger_protocol import Connection, Transaction
+    from whereupon.store import EventStore
+
+_PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
+
+_log = logging.getLogger("whereupon.worker")
+
+
+class Deliverer:
+    """Claims and handles what jobs name, on whatever thread they run, and behind a fork too.
+
+    Each process is a worker of its own in the ledger, from its first job on. Somebody else beats for it.
+    `watch` is given the transaction of an atomic subscriber.
+    """
+
+    def __init__(self, store: EventStore, kind: str) -> None:
+        self._store = store
+        self._kind = kind
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._worker: str | None = None
+        self._in_hand: set[int] = set()
+        self._in_doubt = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def deliver(self, deliveries: Sequence[int], subscriptions: Iterable[str]) -> int:
+        """Handle deliveries, if nobody else has; return how many calls were made.
+
+        While the ledger cannot be reached this waits, as there is nothing that the process could do.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        known = list(subscriptions)
+        with self._lock:
+            jobs = self._patiently(lambda transaction: self._claim(transaction, deliveries, known))
+            self._in_hand.update(each.delivery for job in jobs for each in job)
+            self._in_doubt = False
+        return sum(self._handle(claimed) for claimed in jobs)
+
+    def close(self) -> None:
+        """Tell the ledger that this process ends, and give back what it holds without blame."""
+        if self._pid != os.getpid() or self._worker is None:
+            return
+        with contextlib.suppress(WhereuponError), self._connection().transaction() as transaction:
+            rescue.rescue(transaction, self._worker, blame=False)
+        self._worker = None
+
+    def _claim(
+        self, transaction: Transaction, deliveries: Sequence[int], known: Sequence[str]
+    ) -> list[list[Claim]]:
+        worker = self._registered(transaction)
+        if self._in_doubt:
+            claims.release_others(transaction, worker, sorted(self._in_hand))
+        return claims.claim_woken(transaction, worker, deliveries, known)
+
+    def _registered(self, transaction: Transaction) -> str:
+        """Return the worker that this process is, made known to the ledger if it is not, or not any more."""
+        if self._worker is None or rescue.lease(transaction, self._worker) is None:
+            self._worker = new_worker_id()
+            rescue.register(transaction, describe_process(self._worker, os.getpid(), self._kind))
+        return self._worker
+
+    def _handle(self, claimed: list[Claim]) -> int:
+        calls, closes = prepare(self._store, claimed)
+        for call in calls:
+            closes += self._run(call)
+        self._patiently(lambda transaction: self._close(transaction, closes))
+        self._in_hand.difference_update(each.delivery for each in claimed)
+        return len(calls)
+
+    def _run(self, call: Call) -> list[Close]:
+        if not call.subscription.subscriber.is_async:
+            return contextvars.copy_context().run(handle, self._store, call)
+        limit = call.time_limit.total_seconds() if call.time_limit else None
+
+        async def awaited() -> list[Close]:
+            return await ahandle(self._store, call, asyncio.timeout(limit))
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._running_loop()).result()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
+            return self._loop
+
+    def _close(self, transaction: Transaction, closes: list[Close]) -> list[list[Claim]]:
+        for lost in claims.close(transaction, closes):
+            _log.error("%s lost its claim on event %s", lost.claim.subscription, lost.claim.event_id)
+        return []
+
+    def _patiently(self, work: Callable[[Transaction], list[list[Claim]]]) -> list[list[Claim]]:
+        """Do something in one transaction of the ledger, however long it takes until that is there."""
+        told = ""
+        while True:
+            try:
+                with self._connection().transaction() as transaction:
+                    done = work(transaction)
+            except (LedgerBusy, LedgerUnavailable) as error:
+                self._in_doubt |= isinstance(error, LedgerUnavailable) and not error.retry_is_safe
+                if str(error) != told:
+                    told = str(error)
+                    _log.error("%s", error)
+                self._local.__dict__.clear()
+                time.sleep(_PATIENCE)
+                continue
+            return done
+
+    def _connection(self) -> Connection:
+        """Return the connection of this thread."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._store.ledger.connect()
+        return connection

@@ -1,0 +1,110 @@
+"""Wake-ups: of which due deliveries an engine has been told, and of which it must be told again.
+
+`woken_at` is when the last wake-up was sent; a claim clears it. What is open and woken is outstanding: it
+lies in the engine's queue, or was lost there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from whereupon.ledger.claims import ALONE_FROM
+from whereupon.ledger.due import Request, due_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whereupon.ledger_protocol import Transaction
+
+_OUTSTANDING: Final = """
+    SELECT id, woken_at FROM whereupon_delivery
+    WHERE state = 'open' AND woken_at IS NOT NULL AND subscription = ANY(:subscriptions)
+"""
+_SUSPECTS: Final = """
+    SELECT id, subscription FROM whereupon_delivery
+    WHERE state = 'open' AND crashes > 0 AND crashes < :below AND due_at <= :now AND woken_at IS NULL
+        AND subscription = ANY(:subscriptions)
+    ORDER BY due_at LIMIT :most
+"""
+_ANY_UNSENT: Final = """
+    SELECT 1 FROM whereupon_delivery
+    WHERE state = 'open' AND crashes = 0 AND due_at <= :now AND woken_at IS NULL
+        AND subscription = ANY(:subscriptions)
+    LIMIT 1
+"""
+_ANY_SUSPECT: Final = """
+    SELECT 1 FROM whereupon_delivery
+    WHERE state = 'open' AND crashes > 0 AND crashes < :below AND due_at <= :now AND woken_at IS NULL
+        AND subscription = ANY(:subscriptions)
+    LIMIT 1
+"""
+_MARK: Final = """
+    UPDATE whereupon_delivery SET woken_at = :now
+    WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NULL
+"""
+_FORGET: Final = """
+    UPDATE whereupon_delivery SET woken_at = NULL
+    WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NOT NULL
+"""
+
+
+class Due(NamedTuple):
+    """Due deliveries of which the engine has not been told: one id to wake, and all that it stands for.
+
+    A group is woken by the first of its deliveries.
+    """
+
+    delivery: int
+    subscription: str
+    stands_for: tuple[int, ...]
+
+
+def outstanding(transaction: Transaction, subscriptions: Sequence[str]) -> dict[int, int]:
+    """Return the deliveries of which the engine was told and that nobody has claimed, with when."""
+    rows = transaction.rows(_OUTSTANDING, {"subscriptions": list(subscriptions)})
+    return {row[0]: row[1] for row in rows}
+
+
+def is_any_unsent(transaction: Transaction, subscriptions: Sequence[str]) -> bool:
+    """Tell, without locking anything, whether something is due and not outstanding."""
+    bounds = {"now": transaction.now(), "below": ALONE_FROM, "subscriptions": list(subscriptions)}
+    return any(transaction.rows(sql, bounds) for sql in (_ANY_UNSENT, _ANY_SUSPECT))
+
+
+def unsent(transaction: Transaction, subscriptions: Sequence[str], most: int) -> list[Due]:
+    """Return what is due and not outstanding, at most so many deliveries, the first subscriptions first."""
+    now = transaction.now()
+    found = [
+        Due(row[0], row[1], (row[0],))
+        for row in transaction.rows(
+            _SUSPECTS,
+            {"below": ALONE_FROM, "now": now, "subscriptions": list(subscriptions), "most": most},
+        )
+    ]
+    requests = [Request(each, 0, most) for each in subscriptions]
+    rows = due_rows(transaction, requests, now, unsent=True)
+    left = most - len(found)
+    for subscription in subscriptions:
+        units: dict[object, list[int]] = {}
+        for delivery, _, group in rows[subscription][: max(0, left)]:
+            units.setdefault(group or delivery, []).append(delivery)
+        left -= sum(map(len, units.values()))
+        found += [Due(each[0], subscription, tuple(each)) for each in units.values()]
+    return found
+
+
+def mark(transaction: Transaction, due: Sequence[Due]) -> None:
+    """Note that the engine is told of deliveries, by the database's clock."""
+    ids = [each for unit in due for each in unit.stands_for]
+    transaction.run(_MARK, {"ids": ids, "now": transaction.now()})
+
+
+def forget(transaction: Transaction, deliveries: Sequence[int]) -> int:
+    """Forget that the engine was told of deliveries, so that it is told again; return how many are open."""
+    return transaction.run(_FORGET, {"ids": list(deliveries)})
+
+
+def take_turns(transaction: Transaction) -> None:
+    """Wait until no other relay chooses what to send, so that together they keep the bound."""
+    if transaction.dialect.name == "postgresql":
+        transaction.rows("SELECT pg_advisory_xact_lock(hashtext('whereupon relay'))")

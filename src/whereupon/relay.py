@@ -1,0 +1,152 @@
+"""The relay: tells an engine of due deliveries, so that its workers claim them from the ledger.
+
+A wake-up carries the id of a delivery and nothing else. Losing one costs time, and a second one is answered
+from the ledger. So a broker may lose all it has.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from whereupon.engine_protocol import WakeUp
+from whereupon.errors import EngineUnavailable
+from whereupon.ledger import wakeups
+from whereupon.subscribers import PRIORITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from threading import Event as Flag
+
+    from whereupon.engine_protocol import Engine
+    from whereupon.ledger.wakeups import Due
+    from whereupon.ledger_protocol import Connection
+    from whereupon.store import EventStore
+
+BOUND: Final = 1_000
+"""How many wake-ups of one queue are outstanding at most."""
+RESEND: Final = 30.0
+"""After how many seconds without a claim the wake-ups of a queue are sent again; doubles each time."""
+_AT_START: Final = 5.0  # the same, while this relay has not seen a claim yet: its engine may be new, too
+_LONGEST: Final = 3600.0
+_OVERTAKEN: Final = 60_000  # milliseconds later sent and claimed already: the earlier one has been lost
+_LOOK: Final = 1.0  # seconds between two looks at what is outstanding
+_POLL: Final = 0.01
+_PAUSES: Final = (1.0, 30.0)  # seconds between two tries while the broker is away, first and longest
+
+_log = logging.getLogger("whereupon.relay")
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One queue of the engine: its subscriptions by priority, and what of it is outstanding."""
+
+    name: str
+    subscriptions: tuple[str, ...]
+    outstanding: dict[int, int] = field(default_factory=dict)
+    moved_at: float = field(default_factory=time.monotonic)
+    patience: float = _AT_START
+    latest_claimed: int = 0
+
+    def doubtful(self, now: Mapping[int, int]) -> list[int]:
+        """Compare with what is outstanding now, and return the deliveries whose wake-ups seem to be lost.
+
+        Nobody has claimed anything for a while: all of them. Somebody has: those that were overtaken by far.
+        """
+        claimed = [sent for delivery, sent in self.outstanding.items() if delivery not in now]
+        self.outstanding = dict(now)
+        if claimed or not now:
+            self.moved_at, self.patience = time.monotonic(), RESEND
+            self.latest_claimed = max([self.latest_claimed, *claimed])
+        elif time.monotonic() - self.moved_at >= self.patience:
+            self.moved_at, self.patience = time.monotonic(), min(self.patience * 2, _LONGEST)
+            return list(now)
+        return [delivery for delivery, sent in now.items() if sent < self.latest_claimed - _OVERTAKEN]
+
+
+class Relay:
+    """Sends the wake-ups of one store to its engine. All methods are for one thread."""
+
+    def __init__(self, store: EventStore, engine: Engine) -> None:
+        self._store = store
+        self._engine = engine
+        ranked = sorted(store.routes, key=lambda each: PRIORITIES.index(each.subscriber.options.priority))
+        queues: dict[str, list[str]] = defaultdict(list)
+        for subscription in ranked:
+            queues[subscription.subscriber.options.queue] += subscription.ids
+        self._queues = [_Queue(name, tuple(ids)) for name, ids in queues.items()]
+        self._looked_at = -_LOOK
+        self._pause = 0.0
+        self._next_try = 0.0
+        self._told = ""
+
+    def run(self, connection: Connection, ended: Flag) -> None:
+        """Send what is due until `ended` is set. Raises `LedgerUnavailable` and the like."""
+        while not ended.is_set():
+            if connection.changed() or time.monotonic() - self._looked_at >= _LOOK:
+                self.turn(connection)
+            connection.wait(_POLL)
+
+    def turn(self, connection: Connection) -> int:
+        """Send what is due and not outstanding; return how many wake-ups were sent."""
+        if time.monotonic() < self._next_try:
+            return 0
+        is_look = time.monotonic() - self._looked_at >= _LOOK
+        if is_look:
+            self._looked_at = time.monotonic()
+        return sum(self._serve(connection, each, is_look=is_look) for each in self._queues)
+
+    def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
+        sent = 0
+        while True:
+            due = self._mark(connection, queue, is_look=is_look)
+            if not due or not self._send(connection, queue, due):
+                return sent
+            sent += len(due)
+            is_look = False
+
+    def _mark(self, connection: Connection, queue: _Queue, *, is_look: bool) -> list[Due]:
+        """Choose what to send, within the bound, and note it in the ledger before it is sent.
+
+        A relay that dies in between has told nobody, and the next one finds out as of a lost wake-up.
+        """
+        with connection.reading() as transaction:
+            outstanding = wakeups.outstanding(transaction, queue.subscriptions)
+            lost = queue.doubtful(outstanding) if is_look else []
+            room = BOUND - len(outstanding) + len(lost)
+            if not lost and (room <= 0 or not wakeups.is_any_unsent(transaction, queue.subscriptions)):
+                return []
+        with connection.transaction() as transaction:
+            if lost:
+                count = wakeups.forget(transaction, lost)
+                _log.warning("%d jobs of the queue %s seem to be lost and are sent again", count, queue.name)
+            wakeups.take_turns(transaction)
+            room = BOUND - len(wakeups.outstanding(transaction, queue.subscriptions))
+            due = wakeups.unsent(transaction, queue.subscriptions, room) if room > 0 else []
+            wakeups.mark(transaction, due)
+            return due
+
+    def _send(self, connection: Connection, queue: _Queue, due: list[Due]) -> bool:
+        routes = self._store.routes.by_id
+        try:
+            self._engine.enqueue(
+                [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in due]
+            )
+        except EngineUnavailable as error:
+            with connection.transaction() as transaction:
+                wakeups.forget(transaction, [each for unit in due for each in unit.stands_for])
+            if str(error) != self._told:
+                self._told = str(error)
+                _log.error("%s", error)
+            first, longest = _PAUSES
+            self._pause = min(max(first, self._pause * 2), longest)
+            self._next_try = time.monotonic() + self._pause * random.uniform(0.5, 1)  # noqa: S311
+            return False
+        if self._told:
+            _log.info("the queue %s takes jobs again", queue.name)
+        self._told, self._pause = "", 0.0
+        return True

@@ -1,0 +1,191 @@
+"""Subscribers as tasks of Celery, on real workers and real brokers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from celery import Celery
+
+from whereupon import publish, publish_many
+from whereupon.ledger import rescue
+
+pytestmark = pytest.mark.slow
+
+ALL = "plain,coroutine,atomic,together,one_of_a_group,followed,delayed,conditional"
+
+
+def client(broker) -> Celery:
+    return Celery("client", broker=broker.url)
+
+
+def test_every_kind_of_subscriber_is_handled_and_stands_in_the_log_as_a_task_of_its_own(make_app):
+    app = make_app(ALL)
+    publish_many([app.module.Created(number=n) for n in range(6)])
+    app.start()
+    app.until_quiet(30)
+    each_once = dict.fromkeys(range(6), 1)
+    for name in ("plain", "coroutine", "atomic", "one_of_a_group"):
+        assert app.count("done", name) == each_once, name
+    assert app.count("done", "together") == {3: 2}
+    assert app.count("start", "delayed") == each_once
+    assert app.count("start", "conditional") == {0: 1, 2: 1, 4: 1}
+    assert sum(line[1] == "followed" for line in app.log()) == 6
+    assert app.effects() == list(range(6))
+    output = app.output()
+    for name in ("plain", "coroutine", "atomic", "together"):
+        assert f"Task local.{name}[" in output
+
+
+def test_a_failure_is_a_retry_of_the_ledger_and_parks_in_the_end(make_app):
+    app = make_app()
+    publish(app.module.Created(number=1, what="fail"))
+    publish(app.module.Created(number=2, what="retry-in"))
+    publish(app.module.Created(number=3, what="park"))
+    publish(app.module.Created(number=4, what="ignore"))
+    app.start()
+    app.until_quiet(30)
+    assert app.count("start", "plain") == {1: 3, 2: 2, 3: 1, 4: 1}
+    assert sorted(each.outcome for each in app.parked()) == ["attempts", "subscriber"]
+
+
+def test_the_team_s_own_tasks_go_on_beside_ours(make_app, broker):
+    app = make_app()
+    app.start_ready()
+    client(broker).send_task("team.greet", args=["ada"])
+    publish(app.module.Created(number=1))
+    app.until_quiet()
+    app.until(lambda: any(line[0] == "greeted" for line in app.log()))
+
+
+def test_jobs_that_come_twice_or_late_or_were_forged_are_answered_from_the_ledger(make_app, broker):
+    app = make_app("plain,coroutine")
+    publish(app.module.Created(number=1))
+    app.start_ready()
+    app.until_quiet()
+    stranger = client(broker)
+    for task in ("local.plain", "local.coroutine"):
+        for ids in ([1], [2], [1, 2], [999], [-1], [2**70]):
+            stranger.send_task(task, kwargs={"whereupon": ids})
+    forged = [{}, {"whereupon": "1"}, {"whereupon": [True]}, {"whereupon": None}, {"whereupon": [1], "x": 1}]
+    for given in forged:
+        stranger.send_task("local.plain", kwargs=given)
+    stranger.send_task("local.plain", args=[1])
+    stranger.send_task("local.nobody", kwargs={"whereupon": [1]})
+    publish(app.module.Created(number=2))
+    app.until_quiet()
+    app.until(lambda: app.output().count("that is no wake-up") >= len(forged))
+    assert app.count("start", "plain") == app.count("done", "coroutine") == {1: 1, 2: 1}
+
+
+def test_publish_does_not_wait_for_a_broker_that_is_away_and_all_is_handled_when_it_is_back(make_app, broker):
+    app = make_app()
+    app.start_ready()
+    broker.kill()
+    try:
+        began = time.monotonic()
+        publish_many([app.module.Created(number=n) for n in range(20)])
+        assert time.monotonic() - began < 1
+        app.until(lambda: "does not take jobs" in app.output(), 30)
+        time.sleep(2)
+    finally:
+        broker.start()
+    app.until_quiet(60)
+    assert sorted(app.count("done", "plain")) == list(range(20))
+    assert broker.url.split("@")[-1].rstrip("/") in app.output()
+
+
+def test_a_broker_that_loses_everything_in_the_middle_of_a_backlog_loses_nothing(make_app, broker):
+    app = make_app("plain")
+    publish_many([app.module.Created(number=n) for n in range(5000)])
+    app.start_ready()
+    app.until(lambda: len(app.count("done", "plain")) > 300)
+    broker.lose_everything()
+    app.until_quiet(90)
+    assert app.count("done", "plain").keys() == set(range(5000))
+    assert app.parked() == []
+
+
+def test_the_broker_is_killed_in_the_middle_of_a_backlog(make_app, broker):
+    app = make_app("plain")
+    publish_many([app.module.Created(number=n) for n in range(3000)])
+    app.start_ready()
+    app.until(lambda: len(app.count("done", "plain")) > 300)
+    broker.kill()
+    time.sleep(1)
+    broker.start()
+    app.until_quiet(90)
+    assert app.count("done", "plain").keys() == set(range(3000))
+
+
+def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
+    app = make_app("narrow", BOUND="50", RESEND="3")
+    publish_many([app.module.Created(number=n) for n in range(300)])
+    app.start_ready()
+    most = 0
+    while app.unfinished():
+        most = max(most, broker.waiting())
+        time.sleep(0.05)
+    assert 20 < most <= 50
+    assert app.count("done", "narrow") == dict.fromkeys(range(300), 1)
+
+
+@pytest.mark.parametrize("whom", ["child", "worker", "helper"])
+def test_whoever_is_killed_the_delivery_is_started_again_within_three_seconds(make_app, whom):
+    app = make_app("plain")
+    worker = app.start_ready()
+    if whom == "worker":
+        app.start_ready()  # a second one on this machine, as after a deploy
+    publish(app.module.Created(number=1, what="sleep 4"))
+    app.until(lambda: app.count("start", "plain") == {1: 1})
+    child = int(app.log()[0][3])
+    killed = time.monotonic()
+    if whom == "child":
+        os.kill(child, signal.SIGKILL)
+    elif whom == "helper":
+        (helper,) = app.helpers()
+        os.kill(helper, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
+    else:
+        for each in app.workers:
+            if os.getpgid(child) == each.pid:
+                os.killpg(each.pid, signal.SIGKILL)
+    app.until(lambda: app.count("start", "plain") == {1: 2})
+    assert app.times("start", "plain", 1)[1] - killed < (5 if whom == "helper" else 3)
+    app.until_quiet()
+    assert app.count("done", "plain") == {1: 1}
+    del worker
+
+
+def test_sigterm_lets_a_handler_finish_and_the_helper_ends_with_the_worker(make_app):
+    app = make_app("plain")
+    worker = app.start_ready()
+    app.until(lambda: len(app.helpers()) == 1)
+    publish(app.module.Created(number=1, what="sleep 2"))
+    app.until(lambda: app.count("start", "plain") == {1: 1})
+    assert app.stop(worker) == 0
+    assert app.count("done", "plain") == {1: 1}
+    app.until(lambda: app.helpers() == [], 10)
+    assert app.unfinished() == 0
+    with app.store.ledger.reading() as transaction:
+        assert rescue.processes(transaction) == []
+
+
+def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app):
+    app = make_app("plain", LEASE="2000")
+    app.start_ready()
+    app.start_ready()
+    publish(app.module.Created(number=1, what="gil 10"))
+    app.until_quiet(60)
+    assert app.count("start", "plain") == {1: 1}
+
+
+def test_a_handler_over_its_time_limit_is_a_failed_attempt(make_app):
+    app = make_app("limited,limited_async")
+    publish(app.module.Created(number=1, what="3"))
+    app.start()
+    app.until_quiet(40)
+    assert app.count("start", "limited") == app.count("start", "limited_async") == {1: 2}
+    assert [each.outcome for each in app.parked()] == ["attempts", "attempts"]
