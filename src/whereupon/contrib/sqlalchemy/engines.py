@@ -51,8 +51,8 @@ def own_engine(engine: Engine, given: object | None) -> Engine:
         )
     if _fits(engine, driver):
         return engine
-    url = engine.url.set(drivername=f"{name}+{driver}")
-    return create_engine(url, poolclass=NullPool) if name == "postgresql" else create_engine(url)
+    # nobody but us knows of it, so nobody would dispose of a pool
+    return create_engine(engine.url.set(drivername=f"{name}+{driver}"), poolclass=NullPool)
 
 
 def _fits(engine: Engine, driver: str) -> bool:
