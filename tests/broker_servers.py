@@ -118,7 +118,7 @@ class RabbitMQ:
 
     def _queues(self) -> list[str]:
         lines = self._control("list_queues", "name").splitlines()
-        return [line for line in lines if line.startswith("celery")]
+        return [line for line in lines if line in {"celery", "other"}]
 
     def _control(self, *words: str) -> str:
         script = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Features:
     """What an engine can do; nobody finds out by trying.
 
-    - `one_round_trip`: any number of jobs is sent with one write
+    - `one_round_trip`: hundreds of jobs are sent without waiting for an answer in between
     - `atomic_bulk`: of jobs sent together all arrive or none
     - `transactional`: jobs can be sent in the caller's database transaction
     - `delay`: the engine can hold a job back safely

@@ -32,7 +32,8 @@ _LATE: Final = 60_000  # milliseconds that a delivery may be overdue before it i
 def doctor(store: str | None, *, as_json: bool) -> None:
     """Look for what endangers delivery. Exit status 1 when there is a finding."""
     _, loaded = the_store(store)
-    findings = [*loaded.ledger.findings(), *_progress(loaded)]
+    of_engine = loaded.engine.findings() if loaded.engine else ()
+    findings = [*loaded.ledger.findings(), *of_engine, *_progress(loaded)]
     if as_json:
         print_json([{"level": level, "text": text} for level, text in findings])
     else:

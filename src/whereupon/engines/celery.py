@@ -106,7 +106,7 @@ class CeleryEngine:
         )  # fmt: skip
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
-        """Send wake-ups: on Redis with one write for each 500, elsewhere one by one, confirmed.
+        """Send wake-ups: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
 
         Raises `EngineUnavailable`, `InvalidConfiguration`.
         """

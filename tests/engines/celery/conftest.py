@@ -26,6 +26,7 @@ class CeleryApp(App):
         worker = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", f"{APP}:app", "worker", "-l", "info", "-c", "2",
              "-Q", "celery,other",
+             "--without-mingle", "--without-gossip",
              "--hostname", f"worker{len(self.workers)}@localhost", *arguments],
             env=self.environment | environment, cwd=self.folder, stdout=log, stderr=log,
             start_new_session=True,
@@ -45,10 +46,13 @@ class CeleryApp(App):
         found = subprocess.run(
             ["pgrep", "-f", f"whereupon.engines.helper {APP}:store"], capture_output=True, text=True
         )
-        folder = str(self.folder)
-        return [
-            int(pid) for pid in found.stdout.split() if str(Path(f"/proc/{pid}/cwd").readlink()) == folder
-        ]
+        return [int(pid) for pid in found.stdout.split() if self._is_ours(pid)]
+
+    def _is_ours(self, pid: str) -> bool:
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == self.folder
+        except OSError:  # it has ended meanwhile
+            return False
 
     def end(self) -> None:
         for worker in self.workers:
@@ -79,6 +83,18 @@ def broker(request):
     server = request.getfixturevalue(request.param)
     server.lose_everything()
     return server
+
+
+ON_RABBITMQ = "every_kind", "loses_everything", "broker_is_killed"
+"""What is run on RabbitMQ for each change; the rest is when all is asked for."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        on_rabbitmq = item.path.parent == Path(__file__).parent and "[rabbitmq" in item.name
+        if on_rabbitmq and not any(part in item.name for part in ON_RABBITMQ):
+            item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(params=["postgresql"])
