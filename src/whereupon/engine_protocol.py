@@ -74,6 +74,10 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Close the connection to the broker that this thread has opened, if any."""
+        ...
+
     def findings(self) -> Iterable[Finding]:
         """Yield what `whereupon doctor` says about the settings of the engine and its broker."""
         ...

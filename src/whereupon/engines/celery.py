@@ -159,14 +159,18 @@ class CeleryEngine:
             *connection.connection_errors,
             *connection.channel_errors,
         ) as error:
-            producer, self._local.producer = getattr(self._local, "producer", None), None
-            if producer is not None:
-                with contextlib.suppress(Exception):
-                    producer.connection.close()
+            self.close()
             raise EngineUnavailable(
                 f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
                 fix="start the broker, or mend broker_url of the Celery application; nothing is lost",
             ) from error
+
+    def close(self) -> None:
+        """Close the connection to the broker that this thread has opened; the next use opens another one."""
+        producer, self._local.producer = getattr(self._local, "producer", None), None
+        if producer is not None:
+            with contextlib.suppress(Exception):  # it may be broken
+                producer.connection.close()
 
     def findings(self) -> Iterator[Finding]:
         """Yield whether the broker answers, and the settings that endanger delivery."""

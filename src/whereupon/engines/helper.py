@@ -104,6 +104,7 @@ def _relay(store: EventStore, engine: Engine, ended: threading.Event) -> None:
                 Relay(store, engine).run(connection, ended)
             finally:
                 connection.close()
+                engine.close()
         except WhereuponError as error:
             if str(error) != told:
                 told = str(error)

@@ -31,6 +31,21 @@ def client(broker) -> Celery:
     return Celery("client", broker=broker.url)
 
 
+@pytest.fixture
+def new_engine():
+    """Return a function that makes an engine in this process, which is closed at the end."""
+    engines = []
+
+    def make(app: Celery) -> CeleryEngine:
+        engines.append(CeleryEngine(app))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+        engine._app.close()
+
+
 def test_every_kind_of_subscriber_is_handled_and_stands_in_the_log_as_a_task_of_its_own(make_app):
     app = make_app(ALL)
     publish_many([app.module.Created(number=n) for n in range(6)])
@@ -90,9 +105,9 @@ def test_jobs_that_come_twice_or_late_or_were_forged_are_answered_from_the_ledge
     assert app.count("start", "plain") == app.count("done", "coroutine") == {1: 1, 2: 1}
 
 
-def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, broker, monkeypatch):
+def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, broker, new_engine, monkeypatch):
     app = make_app("plain,coroutine,narrow,delayed")
-    engine = CeleryEngine(client(broker))
+    engine = new_engine(client(broker))
     engine.register(app.store)
     jobs = [WakeUp(number, each.subscriber) for number in range(5) for each in app.store.routes]
     engine.enqueue(jobs)
@@ -111,9 +126,9 @@ def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, bro
     assert engine.features.one_round_trip == (round_trips == 1)
 
 
-def test_doctor_says_whether_the_broker_answers(make_app, broker):
+def test_doctor_says_whether_the_broker_answers(make_app, broker, new_engine):
     make_app()
-    engine = CeleryEngine(client(broker))
+    engine = new_engine(client(broker))
     ((level, text),) = engine.findings()
     assert (level, str(broker.port) in text) == ("ok", True)
     engine = CeleryEngine(Celery("away", broker="redis://127.0.0.1:1/0"))
