@@ -87,12 +87,12 @@ class Relay:
     def run(self, connection: Connection, ended: Flag) -> None:
         """Send what is due until `ended` is set. Raises `LedgerUnavailable` and the like."""
         while not ended.is_set():
-            if connection.changed() or time.monotonic() - self._looked_at >= _LOOK:
-                self.turn(connection)
-            connection.wait(_POLL)
+            is_time = connection.changed() or time.monotonic() - self._looked_at >= _LOOK
+            if not (is_time and self.turn(connection)):
+                connection.wait(_POLL)
 
     def turn(self, connection: Connection) -> int:
-        """Send what is due and not outstanding; return how many wake-ups were sent."""
+        """Send what is due and not outstanding, within the bound; return how many wake-ups were sent."""
         if time.monotonic() < self._next_try:
             return 0
         is_look = time.monotonic() - self._looked_at >= _LOOK
@@ -101,13 +101,8 @@ class Relay:
         return sum(self._serve(connection, each, is_look=is_look) for each in self._queues)
 
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
-        sent = 0
-        while True:
-            due = self._mark(connection, queue, is_look=is_look)
-            if not due or not self._send(connection, queue, due):
-                return sent
-            sent += len(due)
-            is_look = False
+        due = self._mark(connection, queue, is_look=is_look)
+        return len(due) if due and self._send(connection, queue, due) else 0
 
     def _mark(self, connection: Connection, queue: _Queue, *, is_look: bool) -> list[Due]:
         """Choose what to send, within the bound, and note it in the ledger before it is sent.

@@ -79,7 +79,11 @@ class CeleryEngine:
         return ()
 
     def register(self, store: EventStore) -> None:
-        """Make a task of each subscriber, and start the helper with each worker of the application."""
+        """Make a task of each subscriber, and start the helper with each worker of the application.
+
+        Raises `InvalidConfiguration` where the application has a task of that name.
+        """
+        self._app.finalize()  # its own tasks come first, so that two of one name are noticed
         deliverer = Deliverer(store, self.kind)
         ids: dict[Subscriber, list[str]] = {}
         for subscription in store.routes:
@@ -100,10 +104,17 @@ class CeleryEngine:
             deliverer.deliver(_checked(name, given), ids)
 
         handle.__doc__ = subscriber.function.__doc__
-        return self._app.task(
+        task = self._app.task(
             handle, name=name, lazy=False, shared=False, ignore_result=True, acks_late=False,
             max_retries=0, serializer="json", typing=False, **limits,
         )  # fmt: skip
+        if task.run is not handle:
+            raise InvalidConfiguration(
+                f"the Celery application has a task called {name} already",
+                where=subscriber.where,
+                fix='give the subscriber another name: @subscriber(name="...")',
+            )
+        return task
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
         """Send wake-ups: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
@@ -202,7 +213,7 @@ def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: De
     helpers: list[Helper] = []
 
     def start(sender: Any, **_: Any) -> None:
-        if sender.app is app or sender.app.main == app.main:
+        if sender.app is app:
             helpers.append(Helper(name_of(store, name)))
 
     def stop(**_: Any) -> None:

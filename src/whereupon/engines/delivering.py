@@ -70,6 +70,7 @@ class Deliverer:
         with contextlib.suppress(WhereuponError), self._connection().transaction() as transaction:
             rescue.rescue(transaction, self._worker, blame=False)
         self._worker = None
+        self._disconnect()
 
     def _claim(
         self, transaction: Transaction, deliveries: Sequence[int], known: Sequence[str]
@@ -128,10 +129,16 @@ class Deliverer:
                 if str(error) != told:
                     told = str(error)
                     _log.error("%s", error)
-                self._local.__dict__.clear()
+                self._disconnect()
                 time.sleep(_PATIENCE)
                 continue
             return done
+
+    def _disconnect(self) -> None:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
 
     def _connection(self) -> Connection:
         """Return the connection of this thread."""

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 _DUE: Final = """
     SELECT id, due_at, group_id FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0 AND due_at >= :since
-        AND due_at <= :now AND (woken_at IS NULL OR NOT :unsent)
+        AND due_at <= :now
     ORDER BY due_at, id LIMIT :most
 """
+_UNSENT: Final = _DUE.replace("ORDER BY", "AND woken_at IS NULL ORDER BY")
 _NEXT: Final = """
     SELECT due_at FROM whereupon_delivery
     WHERE subscription = :subscription AND state = 'open' AND crashes = 0 AND due_at >= :since
@@ -25,14 +26,17 @@ _EACH: Final = """
     unnest(CAST(:subscriptions AS text[]), CAST(:sinces AS bigint[]), CAST(:mosts AS bigint[]))
         AS wanted(subscription, since, most)
 """
-_DUE_OF_EACH: Final = f"""
+_UNSENT_OF_EACH: Final = f"""
     SELECT wanted.subscription, due.id, due.due_at, due.group_id FROM {_EACH} CROSS JOIN LATERAL (
         SELECT id, due_at, group_id FROM whereupon_delivery
         WHERE subscription = wanted.subscription AND state = 'open' AND crashes = 0
-            AND due_at >= wanted.since AND due_at <= :now AND (woken_at IS NULL OR NOT :unsent)
-        ORDER BY due_at, id LIMIT wanted.most FOR UPDATE SKIP LOCKED
+            AND due_at >= wanted.since AND due_at <= :now AND woken_at IS NULL
+        ORDER BY due_at, id LIMIT wanted.most
     ) AS due
 """
+_DUE_OF_EACH: Final = _UNSENT_OF_EACH.replace("AND woken_at IS NULL", "").replace(
+    "LIMIT wanted.most", "LIMIT wanted.most FOR UPDATE SKIP LOCKED"
+)
 _NEXT_OF_EACH: Final = f"""
     SELECT min(next.due_at) FROM {_EACH} CROSS JOIN LATERAL (
         SELECT due_at FROM whereupon_delivery
@@ -98,18 +102,28 @@ def next_due(
     return min(moments, default=None)
 
 
-def due_rows(
-    transaction: Transaction, requests: Sequence[Request], now: int, *, unsent: bool = False
-) -> dict[str, list[Row]]:
-    """Return id, due time and group of what is due, by subscription: in one statement on PostgreSQL.
+def due_rows(transaction: Transaction, requests: Sequence[Request], now: int) -> dict[str, list[Row]]:
+    """Return id, due time and group of what is due, by subscription, locked where there are row locks.
 
-    With `unsent`, only that of which no engine has been told.
+    In one statement on PostgreSQL.
     """
-    bounds = {"now": now, "unsent": unsent}
+    return _rows(transaction, requests, now, _DUE, _DUE_OF_EACH)
+
+
+def unsent_rows(transaction: Transaction, requests: Sequence[Request], now: int) -> dict[str, list[Row]]:
+    """Return the same of that of which no engine has been told, without locks."""
+    return _rows(transaction, requests, now, _UNSENT, _UNSENT_OF_EACH)
+
+
+def _rows(
+    transaction: Transaction, requests: Sequence[Request], now: int, single: str, of_each: str
+) -> dict[str, list[Row]]:
     if transaction.dialect.name != "postgresql":
-        return {each.subscription: transaction.rows(_DUE, each._asdict() | bounds) for each in requests}
+        return {
+            each.subscription: transaction.rows(single, each._asdict() | {"now": now}) for each in requests
+        }
     found: dict[str, list[Row]] = {each.subscription: [] for each in requests}
-    for subscription, *row in transaction.rows(_DUE_OF_EACH, _columns(requests) | bounds):
+    for subscription, *row in transaction.rows(of_each, _columns(requests) | {"now": now}):
         found[subscription].append(tuple(row))
     return found
 

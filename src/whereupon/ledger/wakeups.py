@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from whereupon.ledger.claims import ALONE_FROM
-from whereupon.ledger.due import Request, due_rows
+from whereupon.ledger.due import Request, unsent_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def unsent(transaction: Transaction, subscriptions: Sequence[str], most: int) ->
         )
     ]
     requests = [Request(each, 0, most) for each in subscriptions]
-    rows = due_rows(transaction, requests, now, unsent=True)
+    rows = unsent_rows(transaction, requests, now)
     left = most - len(found)
     for subscription in subscriptions:
         units: dict[object, list[int]] = {}
