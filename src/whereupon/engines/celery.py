@@ -95,6 +95,12 @@ class CeleryEngine:
     def _task(self, deliverer: Deliverer, subscriber: Subscriber, ids: Sequence[str]) -> Any:
         options = subscriber.options
         name = f"{subscriber.context}.{subscriber.name}"
+        if name in self._app.tasks:
+            raise InvalidConfiguration(
+                f"the Celery application has a task called {name} already",
+                where=subscriber.where,
+                fix='give the subscriber another name: @subscriber(name="...")',
+            )
         limits: dict[str, Any] = {}
         if options.timeout is not None and not subscriber.is_async:
             limits["soft_time_limit"] = options.timeout.total_seconds()
@@ -104,17 +110,10 @@ class CeleryEngine:
             deliverer.deliver(_checked(name, given), ids)
 
         handle.__doc__ = subscriber.function.__doc__
-        task = self._app.task(
+        return self._app.task(
             handle, name=name, lazy=False, shared=False, ignore_result=True, acks_late=False,
             max_retries=0, serializer="json", typing=False, **limits,
         )  # fmt: skip
-        if task.run is not handle:
-            raise InvalidConfiguration(
-                f"the Celery application has a task called {name} already",
-                where=subscriber.where,
-                fix='give the subscriber another name: @subscriber(name="...")',
-            )
-        return task
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
         """Send wake-ups: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
