@@ -86,18 +86,21 @@ def broker(request):
 
 
 ON_RABBITMQ = "every_kind", "loses_everything", "broker_is_killed"
-"""What is run on RabbitMQ for each change; the rest is when all is asked for."""
+ON_SQLITE = ("every_kind",)
+"""What is run on RabbitMQ, and with a ledger in SQLite, for each change; the rest when all is asked for."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
-        on_rabbitmq = item.path.parent == Path(__file__).parent and "[rabbitmq" in item.name
-        if on_rabbitmq and not any(part in item.name for part in ON_RABBITMQ):
+        if item.path.parent != Path(__file__).parent:
+            continue
+        wanted = ON_RABBITMQ if "[rabbitmq" in item.name else ON_SQLITE if "sqlite" in item.name else ("",)
+        if not any(part in item.name for part in wanted) or "[rabbitmq-sqlite" in item.name:
             item.add_marker(pytest.mark.exhaustive)
 
 
-@pytest.fixture(params=["postgresql"])
+@pytest.fixture(params=["postgresql", "sqlite"])
 def database(request) -> str:
     return request.param
 
