@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,13 +18,14 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
+from whereupon.engines import celery_tasks
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
 from whereupon.engines.local.beside import name_of
-from whereupon.errors import EngineUnavailable, InvalidConfiguration
+from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from whereupon.engine_protocol import WakeUp
     from whereupon.errors import WhereuponError
@@ -61,7 +63,7 @@ class CeleryEngine:
     def __init__(self, app: celery.Celery, *, store_name: str | None = None) -> None:
         self._app = app
         self._store_name = store_name
-        self._tasks: dict[Subscriber, Any] = {}
+        self._tasks: dict[str, Any] = {}
         self._local = threading.local()
 
     @property
@@ -74,27 +76,47 @@ class CeleryEngine:
         )
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
-        """Yield what Celery cannot honour of a subscription: nothing, as the ledger does the rest."""
-        del subscription
-        return ()
+        """Yield what Celery cannot honour of a subscription."""
+        subscriber = subscription.subscriber
+        if celery_tasks.is_task(subscriber.function) and (fault := celery_tasks.fault_of(subscriber)):
+            yield InvalidSubscriber(f"the Celery task {subscriber.name} {fault}", where=subscriber.where)
 
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each worker of the application.
 
-        Raises `InvalidConfiguration` where the application has a task of that name.
+        A subscriber that is a task already stays that task. Raises `InvalidConfiguration` where the
+        application has another task of that name.
         """
         self._app.finalize()  # its own tasks come first, so that two of one name are noticed
         deliverer = Deliverer(store, self.kind)
-        ids: dict[Subscriber, list[str]] = {}
+        several: dict[str, list[Subscription]] = {}
         for subscription in store.routes:
-            ids.setdefault(subscription.subscriber, []).extend(subscription.ids)
-        for subscriber, known in ids.items():
-            self._tasks[subscriber] = self._task(deliverer, subscriber, tuple(known))
+            several.setdefault(_key(subscription.subscriber), []).append(subscription)
+        for key, subscriptions in several.items():
+            self._tasks[key] = self._task(deliverer, subscriptions[0].subscriber, subscriptions)
         _help(self._app, store, self._store_name, deliverer)
 
-    def _task(self, deliverer: Deliverer, subscriber: Subscriber, ids: Sequence[str]) -> Any:
+    def _task(
+        self, deliverer: Deliverer, subscriber: Subscriber, subscriptions: Sequence[Subscription]
+    ) -> Any:
+        known: dict[str, Subscription] = {}
+
+        def handle(**given: Any) -> None:
+            deliverer.deliver(_checked(task.name, given), known)
+
+        called = subscriber
+        if celery_tasks.is_task(subscriber.function):
+            task: Any = self._app.tasks[subscriber.function.name]  # type: ignore[attr-defined]
+            called = celery_tasks.adopt(task, subscriber, ARGUMENT, handle)
+        else:
+            task = self._new_task(subscriber, handle)
+        for each in subscriptions:
+            known.update(dict.fromkeys(each.ids, replace(each, subscriber=called)))
+        return task
+
+    def _new_task(self, subscriber: Subscriber, handle: Callable[..., None]) -> Any:
         options = subscriber.options
-        name = f"{subscriber.context}.{subscriber.name}"
+        name = _key(subscriber)
         if name in self._app.tasks:
             raise InvalidConfiguration(
                 f"the Celery application has a task called {name} already",
@@ -105,10 +127,6 @@ class CeleryEngine:
         if options.timeout is not None and not subscriber.is_async:
             limits["soft_time_limit"] = options.timeout.total_seconds()
             limits["time_limit"] = (options.timeout + _HARD).total_seconds()
-
-        def handle(**given: Any) -> None:
-            deliverer.deliver(_checked(name, given), ids)
-
         handle.__doc__ = subscriber.function.__doc__
         return self._app.task(
             handle, name=name, lazy=False, shared=False, ignore_result=True, acks_late=False,
@@ -125,20 +143,22 @@ class CeleryEngine:
                 "task_always_eager is on, so Celery would run handlers in the relay",
                 fix="turn it off, or leave engine= of the store out where there is no worker",
             )
+        tasks = [self._tasks[_key(each.subscriber)] for each in wake_ups]
         with self._translated(), self._producer() as producer:
-            for wake_up in wake_ups:
-                self._send(producer, wake_up)
+            for wake_up, task in zip(wake_ups, tasks, strict=True):
+                self._send(producer, wake_up, task)
 
-    def _send(self, producer: Producer, wake_up: WakeUp) -> None:
+    def _send(self, producer: Producer, wake_up: WakeUp, task: Any) -> None:
         options = wake_up.subscriber.options
         given: dict[str, Any] = {}
-        if options.queue != _DEFAULT_QUEUE:
-            given["queue"] = options.queue
+        if queue := getattr(task, "queue", None) if options.queue == _DEFAULT_QUEUE else options.queue:
+            given["queue"] = queue
         if steps := _PRIORITIES.get(self._driver()):
             given["priority"] = steps[options.priority]
-        self._tasks[wake_up.subscriber].apply_async(
-            kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, retry=False, **given
-        )
+        self._app.send_task(
+            task.name, kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, task_type=task, retry=False,
+            ignore_result=True, **given,
+        )  # fmt: skip
 
     def _driver(self) -> str:
         """Return which kind of broker the application is set to: `redis`, `amqp`, or another word."""
@@ -194,6 +214,11 @@ class CeleryEngine:
             connection.release()
         if self._app.conf.task_always_eager:
             yield "error", "task_always_eager is on: no worker would ever get a delivery"
+
+
+def _key(subscriber: Subscriber) -> str:
+    """Return the name of a subscriber; a proxy of a task is another one in each thread."""
+    return f"{subscriber.context}.{subscriber.name}"
 
 
 def _checked(name: str, given: dict[str, Any]) -> list[int]:

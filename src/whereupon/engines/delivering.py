@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from whereupon.engines.processes import describe_process, new_worker_id
@@ -17,12 +18,15 @@ from whereupon.handling import Call, ahandle, handle, prepare
 from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from whereupon.deliveries import Claim, Close
     from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
+    from whereupon.subscriptions import Subscription
 
+attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
+"""How many attempts of the delivery that is being handled have failed before."""
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
 
 _log = logging.getLogger("whereupon.worker")
@@ -49,19 +53,20 @@ class Deliverer:
         self._in_doubt = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def deliver(self, deliveries: Sequence[int], subscriptions: Iterable[str]) -> int:
-        """Handle deliveries, if nobody else has; return how many calls were made.
+    def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> int:
+        """Handle deliveries of these subscriptions, if nobody else has; return how many calls were made.
 
         While the ledger cannot be reached this waits, as there is nothing that the process could do.
         """
         if self._pid != os.getpid():
             self._begin()
-        known = list(subscriptions)
         with self._lock:
-            jobs = self._patiently(lambda transaction: self._claim(transaction, deliveries, known))
+            jobs = self._patiently(
+                lambda transaction: self._claim(transaction, deliveries, list(subscriptions))
+            )
             self._in_hand.update(each.delivery for job in jobs for each in job)
             self._in_doubt = False
-        return sum(self._handle(claimed) for claimed in jobs)
+        return sum(self._handle(claimed, subscriptions[claimed[0].subscription]) for claimed in jobs)
 
     def close(self) -> None:
         """Tell the ledger that this process ends, and give back what it holds without blame."""
@@ -87,8 +92,8 @@ class Deliverer:
             rescue.register(transaction, describe_process(self._worker, os.getpid(), self._kind))
         return self._worker
 
-    def _handle(self, claimed: list[Claim]) -> int:
-        calls, closes = prepare(self._store, claimed)
+    def _handle(self, claimed: list[Claim], subscription: Subscription) -> int:
+        calls, closes = prepare(self._store, claimed, subscription)
         for call in calls:
             closes += self._run(call)
         self._patiently(lambda transaction: self._close(transaction, closes))
@@ -97,7 +102,9 @@ class Deliverer:
 
     def _run(self, call: Call) -> list[Close]:
         if not call.subscription.subscriber.is_async:
-            return contextvars.copy_context().run(handle, self._store, call)
+            context = contextvars.copy_context()
+            context.run(attempts.set, call.first.claim.attempts)
+            return context.run(handle, self._store, call)
         limit = call.time_limit.total_seconds() if call.time_limit else None
 
         async def awaited() -> list[Close]:

@@ -6,6 +6,7 @@ import os
 
 from celery import Celery
 
+from tests.engines.celery import native_tasks  # noqa: F401 - its subscriptions are in the table
 from tests.engines.local import worker_app
 from whereupon import relay
 from whereupon.engines.celery import CeleryEngine

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,11 @@ APP = "tests.engines.celery.celery_app"
 
 class CeleryApp(App):
     """The application of the worker tests, with Celery's workers instead of local ones."""
+
+    def __init__(self, folder: Path, *given: Any) -> None:
+        os.environ["WORKER_APP"] = str(folder)
+        importlib.import_module("tests.engines.celery.native_tasks")  # puts its subscriptions into the table
+        super().__init__(folder, *given)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")

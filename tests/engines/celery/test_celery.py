@@ -11,9 +11,9 @@ import time
 from itertools import pairwise
 
 import pytest
-from celery import Celery
+from celery import Celery, shared_task
 
-from whereupon import publish, publish_many
+from whereupon import publish, publish_many, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
 from whereupon.errors import InvalidConfiguration
@@ -83,6 +83,38 @@ def test_the_team_s_own_tasks_go_on_beside_ours(make_app, broker):
     publish(app.module.Created(number=1))
     app.until_quiet()
     app.until(lambda: any(line[0] == "greeted" for line in app.log()))
+
+
+def test_tasks_that_the_team_has_already_are_subscribed_as_they_are(make_app, broker):
+    app = make_app("charge,insist,plain_task")
+    app.start_ready()
+    client(broker).send_task("team.charge", args=[7])
+    client(broker).send_task("team.charge", kwargs={"what": 8})
+    publish_many([app.module.Created(number=n) for n in range(1, 4)])
+    app.until_quiet(30)
+    app.until(lambda: app.count("done", "charge").keys() == {1, 2, 3, 7, 8})
+    assert app.count("start", "charge") == {1: 2, 2: 2, 3: 2, 7: 1, 8: 1}, "self.retry once for each event"
+    assert app.count("start", "insist") == dict.fromkeys((1, 2, 3), 3), "autoretry_for, and max_retries=2"
+    assert [each.outcome for each in app.parked()] == ["attempts"] * 3
+    assert app.count("done", "plain_task") == dict.fromkeys((1, 2, 3), 1)
+    first, second, third = app.times("start", "insist", 1)
+    assert second - first >= 1, "the countdown of retry_backoff=1: one second, then two"
+    assert third - second >= 2
+    for name in ("team.charge", "team.insist", "team.plain"):
+        assert f"Task {name}[" in app.output()
+    assert "retry: Retry in" not in app.output(), "nothing was sent to the broker for it"
+
+
+def do_nothing(event) -> None:
+    """Be the body of a task."""
+
+
+def test_a_task_s_own_limit_of_retries_beside_ours_is_a_fault(make_app, broker):
+    app = make_app()
+    task = shared_task(max_retries=2, name="team.both")(do_nothing)
+    both = subscribe(subscriber(max_attempts=5, name="both")(task), to=app.module.Created)
+    (fault,) = CeleryEngine(client(broker)).faults_of(*both.each())
+    assert "says max_retries= as a task and max_attempts= as a subscriber" in str(fault)
 
 
 def test_jobs_that_come_twice_or_late_or_were_forged_are_answered_from_the_ledger(make_app, broker):

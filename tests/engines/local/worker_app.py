@@ -256,4 +256,5 @@ def make_store(names: str, url: str, engine: Engine | None = None) -> EventStore
     )
 
 
-store = make_store(os.environ.get("SUBSCRIBERS", "plain"), os.environ.get("LEDGER_URL", ""))
+named = [name for name in os.environ.get("SUBSCRIBERS", "plain").split(",") if name in TABLE]
+store = make_store(",".join(named) or "plain", os.environ.get("LEDGER_URL", ""))  # engines add others
