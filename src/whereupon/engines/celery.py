@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ARGUMENT: Final = "whereupon"
 """The keyword by which a wake-up is told from a call by somebody else."""
-_PAGE: Final = 500  # messages in one write
+_PAGE: Final = 500  # messages in one round trip
 _SECONDS: Final = 5  # within which the broker must answer
 _HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
 _DEFAULT_QUEUE: Final = "default"
@@ -143,22 +143,23 @@ class CeleryEngine:
                 "task_always_eager is on, so Celery would run handlers in the relay",
                 fix="turn it off, or leave engine= of the store out where there is no worker",
             )
-        tasks = [self._tasks[_key(each.subscriber)] for each in wake_ups]
+        ways = {_key(each.subscriber): self._way(each.subscriber) for each in wake_ups}
         with self._translated(), self._producer() as producer:
-            for wake_up, task in zip(wake_ups, tasks, strict=True):
-                self._send(producer, wake_up, task)
+            for wake_up in wake_ups:
+                self._app.send_task(
+                    kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, retry=False,
+                    ignore_result=True, **ways[_key(wake_up.subscriber)],
+                )  # fmt: skip
 
-    def _send(self, producer: Producer, wake_up: WakeUp, task: Any) -> None:
-        options = wake_up.subscriber.options
-        given: dict[str, Any] = {}
+    def _way(self, subscriber: Subscriber) -> dict[str, Any]:
+        """Return how the wake-ups of a subscriber are sent: to which task, on which queue, how urgently."""
+        task, options = self._tasks[_key(subscriber)], subscriber.options
+        way: dict[str, Any] = {"name": task.name, "task_type": task}
         if queue := getattr(task, "queue", None) if options.queue == _DEFAULT_QUEUE else options.queue:
-            given["queue"] = queue
+            way["queue"] = queue
         if steps := _PRIORITIES.get(self._driver()):
-            given["priority"] = steps[options.priority]
-        self._app.send_task(
-            task.name, kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, task_type=task, retry=False,
-            ignore_result=True, **given,
-        )  # fmt: skip
+            way["priority"] = steps[options.priority]
+        return way
 
     def _driver(self) -> str:
         """Return which kind of broker the application is set to: `redis`, `amqp`, or another word."""
