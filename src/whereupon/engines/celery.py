@@ -7,6 +7,7 @@ in hand comes back from the ledger, so no setting of the broker is needed for th
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -234,8 +235,18 @@ def _checked(name: str, given: dict[str, Any]) -> list[int]:
 
 
 def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: Deliverer) -> None:
-    """Start the helper when a worker of this application is ready, and stop it with the worker."""
+    """Start the helper when a worker of this application is ready, and stop it with the worker.
+
+    A worker for which no helper could find the store does not start.
+    """
     helpers: list[Helper] = []
+
+    def look(sender: Any, **_: Any) -> None:
+        try:
+            if sender.app is app:
+                name_of(store, name)
+        except InvalidConfiguration as error:
+            sys.exit(str(error))
 
     def start(sender: Any, **_: Any) -> None:
         if sender.app is app:
@@ -246,6 +257,7 @@ def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: De
             helpers.pop().stop()
         deliverer.close()
 
+    signals.worker_init.connect(look, weak=False)
     signals.worker_ready.connect(start, weak=False)
     signals.worker_shutdown.connect(stop, weak=False)
     signals.worker_process_shutdown.connect(lambda **_: deliverer.close(), weak=False)

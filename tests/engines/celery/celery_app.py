@@ -20,9 +20,12 @@ app = Celery("app", broker=os.environ.get("BROKER", "redis://127.0.0.1:1/0"))
 store = worker_app.make_store(
     os.environ.get("SUBSCRIBERS", "plain"),
     os.environ.get("LEDGER_URL", ""),
-    CeleryEngine(app, store_name=f"{__name__}:store"),
+    CeleryEngine(app, store_name=None if "HIDDEN" in os.environ else f"{__name__}:store"),
 )
 store.install()
+if "HIDDEN" in os.environ:
+    stores = [store]
+    del store
 
 
 @app.task(name="team.greet")

@@ -194,6 +194,14 @@ def test_a_task_of_the_same_name_is_not_taken_for_ours(make_app, broker):
         CeleryEngine(taken).register(app.store)
 
 
+def test_a_worker_whose_store_no_helper_could_find_does_not_start(make_app):
+    app = make_app("plain", HIDDEN="1")
+    worker = app.start()
+    assert worker.wait(20) != 0
+    assert "the store is found in no module" in app.output()
+    assert 'fix: store_name="shop.event_store:store"' in app.output()
+
+
 def test_a_relay_alone_serves_workers_whose_helper_is_gone(make_app):
     app = make_app("plain")
     app.start_ready()
