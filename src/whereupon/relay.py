@@ -131,9 +131,11 @@ class Relay:
             self._engine.enqueue(
                 [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in due]
             )
-        except EngineUnavailable as error:
+        except Exception as error:
             with connection.transaction() as transaction:
                 wakeups.forget(transaction, [each for unit in due for each in unit.stands_for])
+            if not isinstance(error, EngineUnavailable):
+                raise
             if str(error) != self._told:
                 self._told = str(error)
                 _log.error("%s", error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import celery
 from celery import signals
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
@@ -187,7 +187,7 @@ class CeleryEngine:
             yield
         except (
             OSError,
-            OperationalError,
+            KombuError,
             *connection.connection_errors,
             *connection.channel_errors,
         ) as error:
