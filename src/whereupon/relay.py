@@ -93,12 +93,15 @@ class Relay:
 
     def turn(self, connection: Connection) -> int:
         """Send what is due and not outstanding, within the bound; return how many wake-ups were sent."""
-        if time.monotonic() < self._next_try:
-            return 0
         is_look = time.monotonic() - self._looked_at >= _LOOK
         if is_look:
             self._looked_at = time.monotonic()
-        return sum(self._serve(connection, each, is_look=is_look) for each in self._queues)
+        sent = 0
+        for queue in self._queues:
+            if time.monotonic() < self._next_try:  # the broker is away, for all queues
+                break
+            sent += self._serve(connection, queue, is_look=is_look)
+        return sent
 
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
         due = self._mark(connection, queue, is_look=is_look)

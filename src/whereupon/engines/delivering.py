@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from whereupon.deliveries import Close, Released
 from whereupon.engines.processes import describe_process, new_worker_id
 from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
 from whereupon.handling import Call, ahandle, handle, prepare
@@ -20,7 +21,7 @@ from whereupon.ledger import claims, rescue
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from whereupon.deliveries import Claim, Close
+    from whereupon.deliveries import Claim
     from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
@@ -29,6 +30,7 @@ attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
 """How many attempts of the delivery that is being handled have failed before."""
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
 
+_T = TypeVar("_T")
 _log = logging.getLogger("whereupon.worker")
 
 
@@ -36,7 +38,7 @@ class Deliverer:
     """Claims and handles what jobs name, on whatever thread they run, and behind a fork too.
 
     Each process is a worker of its own in the ledger, from its first job on. Somebody else beats for it.
-    `watch` is given the transaction of an atomic subscriber.
+    A time limit of the engine may raise anywhere, also outside the subscriber: nothing stays held by it.
     """
 
     def __init__(self, store: EventStore, kind: str) -> None:
@@ -53,20 +55,26 @@ class Deliverer:
         self._in_doubt = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> int:
-        """Handle deliveries of these subscriptions, if nobody else has; return how many calls were made.
+    def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
+        """Handle deliveries of these subscriptions, if nobody else has.
 
         While the ledger cannot be reached this waits, as there is nothing that the process could do.
         """
         if self._pid != os.getpid():
             self._begin()
         with self._lock:
-            jobs = self._patiently(
-                lambda transaction: self._claim(transaction, deliveries, list(subscriptions))
-            )
+            try:
+                jobs = self._patiently(
+                    lambda transaction: self._claim(transaction, deliveries, list(subscriptions))
+                )
+            except BaseException:
+                self._in_doubt = True
+                self._patiently(lambda transaction: self._claim(transaction, [], []))
+                raise
             self._in_hand.update(each.delivery for job in jobs for each in job)
             self._in_doubt = False
-        return sum(self._handle(claimed, subscriptions[claimed[0].subscription]) for claimed in jobs)
+        for claimed in jobs:
+            self._handle(claimed, subscriptions[claimed[0].subscription])
 
     def close(self) -> None:
         """Tell the ledger that this process ends, and give back what it holds without blame."""
@@ -92,13 +100,21 @@ class Deliverer:
             rescue.register(transaction, describe_process(self._worker, os.getpid(), self._kind))
         return self._worker
 
-    def _handle(self, claimed: list[Claim], subscription: Subscription) -> int:
-        calls, closes = prepare(self._store, claimed, subscription)
-        for call in calls:
-            closes += self._run(call)
-        self._patiently(lambda transaction: self._close(transaction, closes))
-        self._in_hand.difference_update(each.delivery for each in claimed)
-        return len(calls)
+    def _handle(self, claimed: list[Claim], subscription: Subscription) -> None:
+        closes: list[Close] = []
+        try:
+            calls, refused = prepare(self._store, claimed, subscription)
+            closes += refused
+            for call in calls:
+                closes += self._run(call)
+            self._patiently(lambda transaction: self._close(transaction, closes))
+        except BaseException:
+            ended = {each.claim.delivery for each in closes}
+            closes += [Close(each, Released()) for each in claimed if each.delivery not in ended]
+            self._patiently(lambda transaction: self._close(transaction, closes))
+            raise
+        finally:
+            self._in_hand.difference_update(each.delivery for each in claimed)
 
     def _run(self, call: Call) -> list[Close]:
         if not call.subscription.subscriber.is_async:
@@ -119,12 +135,11 @@ class Deliverer:
                 threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
             return self._loop
 
-    def _close(self, transaction: Transaction, closes: list[Close]) -> list[list[Claim]]:
+    def _close(self, transaction: Transaction, closes: list[Close]) -> None:
         for lost in claims.close(transaction, closes):
             _log.error("%s lost its claim on event %s", lost.claim.subscription, lost.claim.event_id)
-        return []
 
-    def _patiently(self, work: Callable[[Transaction], list[list[Claim]]]) -> list[list[Claim]]:
+    def _patiently(self, work: Callable[[Transaction], _T]) -> _T:
         """Do something in one transaction of the ledger, however long it takes until that is there."""
         told = ""
         while True:

@@ -32,12 +32,6 @@ _ANY_UNSENT: Final = """
         AND subscription = ANY(:subscriptions)
     LIMIT 1
 """
-_ANY_SUSPECT: Final = """
-    SELECT 1 FROM whereupon_delivery
-    WHERE state = 'open' AND crashes > 0 AND crashes < :below AND due_at <= :now AND woken_at IS NULL
-        AND subscription = ANY(:subscriptions)
-    LIMIT 1
-"""
 _MARK: Final = """
     UPDATE whereupon_delivery SET woken_at = :now
     WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NULL
@@ -67,8 +61,9 @@ def outstanding(transaction: Transaction, subscriptions: Sequence[str]) -> dict[
 
 def is_any_unsent(transaction: Transaction, subscriptions: Sequence[str]) -> bool:
     """Tell, without locking anything, whether something is due and not outstanding."""
-    bounds = {"now": transaction.now(), "below": ALONE_FROM, "subscriptions": list(subscriptions)}
-    return any(transaction.rows(sql, bounds) for sql in (_ANY_UNSENT, _ANY_SUSPECT))
+    due = {"now": transaction.now(), "subscriptions": list(subscriptions)}
+    suspects = due | {"below": ALONE_FROM, "most": 1}
+    return bool(transaction.rows(_ANY_UNSENT, due) or transaction.rows(_SUSPECTS, suspects))
 
 
 def unsent(transaction: Transaction, subscriptions: Sequence[str], most: int) -> list[Due]:
