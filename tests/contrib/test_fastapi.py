@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from tests.contrib.shop import SHOP, Created, make_store, running
 from whereupon import EventStore, publish
 from whereupon.contrib.fastapi import lifespan
-from whereupon.engines.local.beside import name_of
+from whereupon.engines.beside import name_of
 from whereupon.errors import InvalidConfiguration, LedgerMissing, StoreConflict
 from whereupon.store import installed, swap
 from whereupon.testing import published

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any
 
 from whereupon.contrib.installing import install
-from whereupon.engines.local.beside import WorkerBeside, name_of
+from whereupon.engines.beside import name_of
+from whereupon.engines.local.beside import WorkerBeside
 from whereupon.store import swap
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from whereupon.cli import main
 from whereupon.cli.reporting import Failing
 from whereupon.contrib.installing import install
-from whereupon.engines.local.beside import WorkerBeside, name_of
+from whereupon.engines.beside import name_of
+from whereupon.engines.local.beside import WorkerBeside
 from whereupon.errors import InvalidConfiguration
 from whereupon.loading import VARIABLE
 

@@ -20,9 +20,9 @@ from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
 from whereupon.engines import celery_tasks
+from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
-from whereupon.engines.local.beside import name_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
 if TYPE_CHECKING:

@@ -6,16 +6,15 @@ that of a delivery on its last chance, in a process apart.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+from whereupon.engines.beside import end_with, start_beside
 from whereupon.engines.local.process import Settings
 from whereupon.engines.local.supervisor import Supervisor
 from whereupon.errors import WhereuponError
@@ -52,15 +51,7 @@ class Helper:
         return self._process.pid
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
-        }
-        return subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-m", __name__, self._name, str(self._theirs.fileno())],
-            pass_fds=[self._theirs.fileno()],
-            env=environment,
-            start_new_session=True,
-        )
+        return start_beside(__name__, self._name, self._theirs)
 
     def _keep(self) -> None:
         while True:
@@ -117,21 +108,14 @@ def _relay(store: EventStore, engine: Engine, ended: threading.Event) -> None:
 def main(arguments: list[str]) -> int:
     """Help until the worker at the other end of the socket is gone."""
     name, descriptor = arguments
-    worker = socket.socket(fileno=int(descriptor))
     configure_logging("info")
     store = load_store(name)
     store.install()
     if store.engine is None:
         _log.error("the store %s has no engine, so there is nothing to relay to", name)
         return 2
-    threading.Thread(target=_end_with, args=[worker], daemon=True).start()
+    end_with(descriptor)
     return relay(store, name, store.engine)
-
-
-def _end_with(worker: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        worker.recv(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
