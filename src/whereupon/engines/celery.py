@@ -23,6 +23,7 @@ from whereupon.engines import celery_tasks
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
+from whereupon.engines.jobs import ARGUMENT, DEFAULT_QUEUE, Job, checked, job_name, jobs_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
 if TYPE_CHECKING:
@@ -35,12 +36,9 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Priority, Subscriber
     from whereupon.subscriptions import Subscription
 
-ARGUMENT: Final = "whereupon"
-"""The keyword by which a wake-up is told from a call by somebody else."""
 _PAGE: Final = 500  # messages in one round trip
 _SECONDS: Final = 5  # within which the broker must answer
 _HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
-_DEFAULT_QUEUE: Final = "default"
 _PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
     "redis": {"high": 0, "normal": 3, "low": 9},
     "amqp": {"high": 9, "normal": 5, "low": 1},
@@ -90,34 +88,26 @@ class CeleryEngine:
         """
         self._app.finalize()  # its own tasks come first, so that two of one name are noticed
         deliverer = Deliverer(store, self.kind)
-        several: dict[str, list[Subscription]] = {}
-        for subscription in store.routes:
-            several.setdefault(_key(subscription.subscriber), []).append(subscription)
-        for key, subscriptions in several.items():
-            self._tasks[key] = self._task(deliverer, subscriptions[0].subscriber, subscriptions)
+        for job in jobs_of(store.routes):
+            self._tasks[job.name] = self._task(deliverer, job)
         _help(self._app, store, self._store_name, deliverer)
 
-    def _task(
-        self, deliverer: Deliverer, subscriber: Subscriber, subscriptions: Sequence[Subscription]
-    ) -> Any:
-        known: dict[str, Subscription] = {}
+    def _task(self, deliverer: Deliverer, job: Job) -> Any:
+        known = dict(job.subscriptions)
 
         def handle(**given: Any) -> None:
-            deliverer.deliver(_checked(task.name, given), known)
+            deliverer.deliver(checked(job.name, given), known)
 
-        called = subscriber
-        if celery_tasks.is_task(subscriber.function):
-            task: Any = self._app.tasks[subscriber.function.name]  # type: ignore[attr-defined]
-            called = celery_tasks.adopt(task, subscriber, ARGUMENT, handle)
-        else:
-            task = self._new_task(subscriber, handle)
-        for each in subscriptions:
-            known.update(dict.fromkeys(each.ids, replace(each, subscriber=called)))
+        function = job.subscriber.function
+        if not celery_tasks.is_task(function):
+            return self._new_task(job, handle)
+        task: Any = self._app.tasks[function.name]  # type: ignore[attr-defined]
+        adopted = celery_tasks.adopt(task, job.subscriber, ARGUMENT, handle)
+        known.update({id_: replace(each, subscriber=adopted) for id_, each in known.items()})
         return task
 
-    def _new_task(self, subscriber: Subscriber, handle: Callable[..., None]) -> Any:
-        options = subscriber.options
-        name = _key(subscriber)
+    def _new_task(self, job: Job, handle: Callable[..., None]) -> Any:
+        name, subscriber, options = job.name, job.subscriber, job.subscriber.options
         if name in self._app.tasks:
             raise InvalidConfiguration(
                 f"the Celery application has a task called {name} already",
@@ -144,19 +134,19 @@ class CeleryEngine:
                 "task_always_eager is on, so Celery would run handlers in the relay",
                 fix="turn it off, or leave engine= of the store out where there is no worker",
             )
-        ways = {_key(each.subscriber): self._way(each.subscriber) for each in wake_ups}
+        ways = {job_name(each.subscriber): self._way(each.subscriber) for each in wake_ups}
         with self._translated(), self._producer() as producer:
             for wake_up in wake_ups:
                 self._app.send_task(
                     kwargs={ARGUMENT: [wake_up.delivery]}, producer=producer, retry=False,
-                    ignore_result=True, **ways[_key(wake_up.subscriber)],
+                    ignore_result=True, **ways[job_name(wake_up.subscriber)],
                 )  # fmt: skip
 
     def _way(self, subscriber: Subscriber) -> dict[str, Any]:
         """Return how the wake-ups of a subscriber are sent: to which task, on which queue, how urgently."""
-        task, options = self._tasks[_key(subscriber)], subscriber.options
+        task, options = self._tasks[job_name(subscriber)], subscriber.options
         way: dict[str, Any] = {"name": task.name, "task_type": task}
-        if queue := getattr(task, "queue", None) if options.queue == _DEFAULT_QUEUE else options.queue:
+        if queue := getattr(task, "queue", None) if options.queue == DEFAULT_QUEUE else options.queue:
             way["queue"] = queue
         if steps := _PRIORITIES.get(self._driver()):
             way["priority"] = steps[options.priority]
@@ -216,22 +206,6 @@ class CeleryEngine:
             connection.release()
         if self._app.conf.task_always_eager:
             yield "error", "task_always_eager is on: no worker would ever get a delivery"
-
-
-def _key(subscriber: Subscriber) -> str:
-    """Return the name of a subscriber; a proxy of a task is another one in each thread."""
-    return f"{subscriber.context}.{subscriber.name}"
-
-
-def _checked(name: str, given: dict[str, Any]) -> list[int]:
-    """Return the ids in a message. Raises `InvalidConfiguration` for anything else."""
-    ids = given.get(ARGUMENT)
-    if len(given) != 1 or not isinstance(ids, list) or not all(type(each) is int for each in ids):
-        raise InvalidConfiguration(
-            f"the task {name} was called with something that is no wake-up",
-            fix="publish the event instead; what should call the function directly can do so",
-        )
-    return ids
 
 
 def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: Deliverer) -> None:
