@@ -101,7 +101,11 @@ ON_SQLITE = ("every_kind",)
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
-        if item.path.parent == Path(__file__).parent and not _is_run_for_each_change(item.name):
+        if (
+            item.path.parent == Path(__file__).parent
+            and "make_app" in item.fixturenames
+            and not _is_run_for_each_change(item.name)
+        ):
             item.add_marker(pytest.mark.exhaustive)
 
 
