@@ -18,13 +18,9 @@ from whereupon import publish, publish_many, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
 from whereupon.errors import InvalidConfiguration
-from whereupon.ledger import rescue
 
 pytestmark = pytest.mark.slow
 
-BACKLOG = int(os.environ.get("WHEREUPON_BACKLOG", "1500"))
-"""How many deliveries wait when a broker loses them; the promise is about 5,000."""
-RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "5"}
 ALL = "plain,coroutine,atomic,together,one_of_a_group,followed,delayed,conditional"
 
 
@@ -79,18 +75,6 @@ def test_every_kind_of_subscriber_is_handled_and_stands_in_the_log_as_a_task_of_
     output = app.output()
     for name in ("plain", "coroutine", "atomic", "together"):
         assert f"Task local.{name}[" in output
-
-
-def test_a_failure_is_a_retry_of_the_ledger_and_parks_in_the_end(make_app):
-    app = make_app()
-    publish(app.module.Created(number=1, what="fail"))
-    publish(app.module.Created(number=2, what="retry-in"))
-    publish(app.module.Created(number=3, what="park"))
-    publish(app.module.Created(number=4, what="ignore"))
-    app.start()
-    app.until_quiet(30)
-    assert app.count("start", "plain") == {1: 3, 2: 2, 3: 1, 4: 1}
-    assert sorted(each.outcome for each in app.parked()) == ["attempts", "subscriber"]
 
 
 def test_the_team_s_own_tasks_go_on_beside_ours(make_app, broker):
@@ -257,30 +241,6 @@ def test_publish_does_not_wait_for_a_broker_that_is_away_and_all_is_handled_when
     assert has_ended or f"127.0.0.1:{broker.port}" in app.output()
 
 
-def test_a_broker_that_loses_everything_in_the_middle_of_a_backlog_loses_nothing(make_app, broker):
-    app = make_app("plain", **RESEND)
-    publish_many([app.module.Created(number=n) for n in range(BACKLOG)])
-    app.start_ready()
-    app.until(lambda: len(app.count("done", "plain")) > 300)
-    broker.lose_everything()
-    app.until_quiet(90)
-    assert app.count("done", "plain").keys() == set(range(BACKLOG))
-    assert app.parked() == []
-
-
-def test_the_broker_is_killed_in_the_middle_of_a_backlog(make_app, broker):
-    app = make_app("plain", **RESEND)
-    publish_many([app.module.Created(number=n) for n in range(BACKLOG)])
-    app.start_ready()
-    app.until(lambda: len(app.count("done", "plain")) > 300)
-    broker.kill()
-    time.sleep(1)
-    broker.start()
-    start_again_if_ended(app)
-    app.until_quiet(90)
-    assert app.count("done", "plain").keys() == set(range(BACKLOG))
-
-
 def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
     app = make_app("narrow", BOUND="50", RESEND="3")
     publish_many([app.module.Created(number=n) for n in range(300)])
@@ -293,47 +253,6 @@ def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
     assert app.count("done", "narrow") == dict.fromkeys(range(300), 1)
 
 
-@pytest.mark.parametrize("whom", ["child", "worker", "helper"])
-def test_whoever_is_killed_the_delivery_is_started_again_within_three_seconds(make_app, whom):
-    app = make_app("plain")
-    worker = app.start_ready()
-    if whom == "worker":
-        app.start_ready()  # a second one on this machine, as after a deploy
-    publish(app.module.Created(number=1, what="sleep 4"))
-    app.until(lambda: app.count("start", "plain") == {1: 1})
-    child = int(app.log()[0][3])
-    killed = time.monotonic()
-    if whom == "child":
-        os.kill(child, signal.SIGKILL)
-    elif whom == "helper":
-        (helper,) = app.helpers()
-        os.kill(helper, signal.SIGKILL)
-        os.kill(child, signal.SIGKILL)
-    else:
-        for each in app.workers:
-            if os.getpgid(child) == each.pid:
-                os.killpg(each.pid, signal.SIGKILL)
-    app.until(lambda: app.count("start", "plain") == {1: 2})
-    assert app.times("start", "plain", 1)[1] - killed < (8 if whom == "helper" else 3)
-    app.until_quiet()
-    assert app.count("done", "plain") == {1: 1}
-    del worker
-
-
-def test_sigterm_lets_a_handler_finish_and_the_helper_ends_with_the_worker(make_app):
-    app = make_app("plain")
-    worker = app.start_ready()
-    app.until(lambda: len(app.helpers()) == 1)
-    publish(app.module.Created(number=1, what="sleep 2"))
-    app.until(lambda: app.count("start", "plain") == {1: 1})
-    assert app.stop(worker) == 0
-    assert app.count("done", "plain") == {1: 1}
-    app.until(lambda: app.helpers() == [], 10)
-    assert app.unfinished() == 0
-    with app.store.ledger.reading() as transaction:
-        assert rescue.processes(transaction) == []
-
-
 def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app):
     app = make_app("plain", LEASE="2000")
     app.start_ready()
@@ -341,12 +260,3 @@ def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app)
     publish(app.module.Created(number=1, what="gil 10"))
     app.until_quiet(60)
     assert app.count("start", "plain") == {1: 1}
-
-
-def test_a_handler_over_its_time_limit_is_a_failed_attempt(make_app):
-    app = make_app("limited,limited_async")
-    publish(app.module.Created(number=1, what="3"))
-    app.start()
-    app.until_quiet(40)
-    assert app.count("start", "limited") == app.count("start", "limited_async") == {1: 2}
-    assert [each.outcome for each in app.parked()] == ["attempts", "attempts"]

@@ -29,18 +29,16 @@ __all__ = ["CASES", "FOLDER", "LEDGER", "Broker", "Case", "Kind", "Rig", "make_l
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: what happens, and what the engine promises for it."""
+    """One case: what happens, and what the engine promises for it.
+
+    Local workers have no jobs that somebody could forge, and no broker that could be killed.
+    """
 
     name: str
     promise: str
     script: Callable[[Rig], None]
     needs_jobs: bool = False
     needs_broker: bool = False
-
-    def concerns(self, kind: Kind) -> bool:
-        """Tell whether the case says anything about a kind: of local workers there are no jobs to forge."""
-        has_jobs = kind.store.engine is not None
-        return (has_jobs or not self.needs_jobs) and (kind.broker is not None or not self.needs_broker)
 
     def run(self, rig: Rig) -> None:
         """Run the case. Raises AssertionError."""

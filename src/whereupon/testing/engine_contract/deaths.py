@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Final
 from whereupon.ledger import rescue
 from whereupon.publishing import publish, publish_many
 from whereupon.testing.engine_contract.app import Happened
-from whereupon.testing.engine_contract.rig import kill_group
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from whereupon.testing.engine_contract.rig import Rig
@@ -38,7 +36,7 @@ def handling_process(rig: Rig) -> None:
 
 def worker(rig: Rig) -> None:
     """Kill a whole worker, with all processes but its helper."""
-    _redelivered(rig, "the whole worker", lambda pid: kill_group(_owner(rig, pid)), SOON)
+    _redelivered(rig, "the whole worker", lambda pid: rig.kill(rig.owner(pid)), SOON)
 
 
 def helper(rig: Rig) -> None:
@@ -64,11 +62,6 @@ def _redelivered(rig: Rig, who: str, kill: Callable[[int], None], bound: float) 
     rig.until_quiet()
     assert rig.count("done", "act")[number] == 1, "it is done"  # noqa: S101
     assert rig.redelivered[who] < bound, f"started again after {rig.redelivered[who]:.1f} s"  # noqa: S101
-
-
-def _owner(rig: Rig, pid: int) -> subprocess.Popen[bytes]:
-    group = os.getpgid(pid)
-    return next(each for each in rig.running() if each.pid in {pid, group})
 
 
 def many_deaths(rig: Rig) -> None:

@@ -13,8 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from whereupon.errors import WhereuponError
-from whereupon.ledger import reports, rescue
+from whereupon.ledger import reports
 from whereupon.testing.engine_contract.app import FOLDER, Line, read_log
 from whereupon.testing.recording import using_store
 
@@ -118,11 +117,6 @@ class Rig:
                 raise AssertionError(f"not within {seconds} s\n{self.output()[-6000:]}\n{self.log()[-20:]}")
             time.sleep(0.02)
 
-    def processes(self) -> list[int]:
-        """Return the pids of the workers that the ledger knows."""
-        with self.store.ledger.reading() as transaction:
-            return [each.pid for each in rescue.processes(transaction)]
-
     def helpers(self) -> list[int]:
         """Return the pids of the helper processes of these workers."""
         return [int(each.name) for each in Path("/proc").glob("[0-9]*") if self._is_helper(each)]
@@ -134,22 +128,39 @@ class Rig:
         except (OSError, UnicodeDecodeError):  # it has ended meanwhile
             return False
 
+    def owner(self, pid: int) -> subprocess.Popen[bytes]:
+        """Return the worker that a process belongs to."""
+        return next(each for each in self.running() if pid in self._family(each))
+
+    def _family(self, worker: subprocess.Popen[bytes]) -> list[int]:
+        """Return a worker's process and all below it, but for its helper."""
+        parents = _parents()
+        family = [worker.pid]
+        for pid in family:
+            family += [child for child, parent in parents.items() if parent == pid]
+        helpers = self.helpers()
+        return [pid for pid in family if pid not in helpers]
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill a worker with all its processes, but not its helper."""
+        for pid in self._family(worker):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        worker.wait()
+
     def end_workers(self) -> None:
         """Kill all workers and their helpers."""
         for worker in self.running():
-            kill_group(worker)
-        for pid in self._left():
+            self.kill(worker)
+        for pid in self.helpers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _left(self) -> list[int]:
-        with contextlib.suppress(WhereuponError):
-            return [*self.helpers(), *(pid for pid in self.processes() if pid != os.getpid())]
-        return self.helpers()
 
-
-def kill_group(worker: subprocess.Popen[bytes]) -> None:
-    """Kill a worker with all processes of its session, but for its helper, which has one of its own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
+def _parents() -> dict[int, int]:
+    """Return the parent of each process of this machine."""
+    found: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found[int(stat.parent.name)] = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    return found
