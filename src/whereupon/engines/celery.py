@@ -19,7 +19,7 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
-from whereupon.engines import celery_tasks
+from whereupon.engines import celery_settings, celery_tasks
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from whereupon.subscriptions import Subscription
 
 _PAGE: Final = 500  # messages in one round trip
-_SECONDS: Final = 5  # within which the broker must answer
+_SECONDS: Final = 2  # within which the broker must answer
 _HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
 _PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
     "redis": {"high": 0, "normal": 3, "low": 9},
     "amqp": {"high": 9, "normal": 5, "low": 1},
 }
 _ONCE: Final[dict[str, Any]] = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_SERVERS: Final = {"redis": " (redis-server)", "amqp": " (rabbitmq-server)"}
 _TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
     "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
     "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
@@ -63,6 +64,7 @@ class CeleryEngine:
         self._app = app
         self._store_name = store_name
         self._tasks: dict[str, Any] = {}
+        self._subscribers: list[Subscriber] = []
         self._local = threading.local()
 
     @property
@@ -90,6 +92,7 @@ class CeleryEngine:
         deliverer = Deliverer(store, self.kind)
         for job in jobs_of(store.routes):
             self._tasks[job.name] = self._task(deliverer, job)
+            self._subscribers.append(job.subscriber)
         _help(self._app, store, self._store_name, deliverer)
 
     def _task(self, deliverer: Deliverer, job: Job) -> Any:
@@ -184,7 +187,8 @@ class CeleryEngine:
             self.close()
             raise EngineUnavailable(
                 f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
-                fix="start the broker, or mend broker_url of the Celery application; nothing is lost",
+                fix=f"start it{_SERVERS.get(self._driver(), '')}, or mend broker_url of the Celery application; "
+                "nothing is lost",
             ) from error
 
     def close(self) -> None:
@@ -195,17 +199,13 @@ class CeleryEngine:
                 producer.connection.close()
 
     def findings(self) -> Iterator[Finding]:
-        """Yield whether the broker answers, and the settings that endanger delivery."""
-        connection = self._app.connection_for_write(connect_timeout=_SECONDS)
-        try:
-            connection.ensure_connection(max_retries=1, timeout=_SECONDS)
-            yield "ok", f"Celery's broker {connection.as_uri()} answers"
-        except Exception as error:  # noqa: BLE001 - whatever is the matter, it is a finding
-            yield "error", f"Celery's broker {connection.as_uri()} does not answer: {error}"
-        finally:
-            connection.release()
-        if self._app.conf.task_always_eager:
-            yield "error", "task_always_eager is on: no worker would ever get a delivery"
+        """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
+        yield from celery_settings.findings(self._app, set(map(self._queue, self._subscribers)))
+
+    def _queue(self, subscriber: Subscriber) -> str:
+        """Return in which queue the wake-ups of a subscriber end, by the application's own routes."""
+        way = self._way(subscriber)
+        return str(self._app.amqp.router.route(way, way["name"])["queue"].name)
 
 
 def _help(app: celery.Celery, store: EventStore, name: str | None, deliverer: Deliverer) -> None:

@@ -93,7 +93,7 @@ def broker(request):
 
 BROKER_AWAY = ("broker_that_is_away",)
 """On RabbitMQ for each change; on Redis when all is asked for: Celery 5.7 itself may hang over it there."""
-ON_RABBITMQ = "every_kind", *BROKER_AWAY
+ON_RABBITMQ = "every_kind", "doctor_says", "credentials", *BROKER_AWAY
 ON_SQLITE = ("every_kind",)
 """What is run with a ledger in SQLite for each change; the rest when all is asked for."""
 
