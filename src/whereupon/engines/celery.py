@@ -187,7 +187,7 @@ class CeleryEngine:
             self.close()
             raise EngineUnavailable(
                 f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
-                fix=f"start it{_SERVERS.get(self._driver(), '')}, or mend Celery's broker_url; nothing is lost",
+                fix=f"start it{_SERVERS.get(self._driver(), '')}, or mend broker_url of Celery; nothing is lost",
             ) from error
 
     def close(self) -> None:
