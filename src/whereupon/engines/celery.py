@@ -185,9 +185,10 @@ class CeleryEngine:
             *connection.channel_errors,
         ) as error:
             self.close()
+            server = _SERVERS.get(self._driver(), "")
             raise EngineUnavailable(
                 f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
-                fix=f"start it{_SERVERS.get(self._driver(), '')}, or mend broker_url of Celery; nothing is lost",
+                fix=f"start it{server}, or mend broker_url of Celery; nothing is lost",
             ) from error
 
     def close(self) -> None:
