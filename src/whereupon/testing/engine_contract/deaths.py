@@ -46,7 +46,7 @@ def helper(rig: Rig) -> None:
         for each in [*rig.helpers(), pid]:
             os.kill(each, signal.SIGKILL)
 
-    _redelivered(rig, "the process that handles, and all helpers", kill, WITH_HELPER)
+    _redelivered(rig, "the process that handles, with all helpers,", kill, WITH_HELPER)
 
 
 def _redelivered(rig: Rig, who: str, kill: Callable[[int], None], bound: float) -> None:
