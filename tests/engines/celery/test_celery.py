@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from itertools import pairwise
 
 import pytest
 from celery import Celery, shared_task
 
+from tests.wire import counted_round_trips
 from whereupon import publish, publish_many, relay, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
@@ -138,25 +137,16 @@ def test_jobs_that_come_twice_or_late_or_were_forged_are_answered_from_the_ledge
     assert app.count("start", "plain") == app.count("done", "coroutine") == {1: 1, 2: 1}
 
 
-def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, broker, new_engine, monkeypatch):
+def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, broker, new_engine):
     app = make_app("plain,coroutine,narrow,delayed")
     engine = new_engine(client(broker))
     engine.register(app.store)
     jobs = [WakeUp(number, each.subscriber) for number in range(5) for each in app.store.routes]
     engine.enqueue(jobs)
-    calls = []
-    for name in ("sendall", "recv", "recv_into"):
-        original = getattr(socket.socket, name)
-
-        def counted(*given, name=name, original=original):
-            calls.append("write" if name == "sendall" else "read")
-            return original(*given)
-
-        monkeypatch.setattr(socket.socket, name, counted)
-    engine.enqueue(jobs)
+    with counted_round_trips() as count:
+        engine.enqueue(jobs)
     assert len(jobs) == 20
-    round_trips = sum(pair == ("write", "read") for pair in pairwise(calls))
-    assert engine.features.one_round_trip == (round_trips == 1)
+    assert engine.features.one_round_trip == (count() == 1)
 
 
 def test_doctor_says_whether_the_broker_answers_and_who_consumes_the_queues(make_app, broker, new_engine):
