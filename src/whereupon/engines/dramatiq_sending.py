@@ -63,13 +63,16 @@ class RedisSender:
 
     def __init__(self, broker: RedisBroker) -> None:
         self._namespace = broker.namespace
+        self._is_measured = False
         self._client = redis_clients.with_deadlines(broker.client.connection_pool)
         self.place = redis_clients.place_of(self._client.connection_pool)
 
     def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
         """Send messages together: one round trip for Dramatiq's script, and one for all of them."""
         try:
-            self._broker(self._client).do_qsize("default")  # Dramatiq measures Redis once for each process
+            if not self._is_measured:  # by Dramatiq, once for each process, and not within a pipeline
+                self._broker(self._client).do_qsize("default")
+                self._is_measured = True
             pipeline = self._client.pipeline(transaction=False)
             broker = self._broker(pipeline)
             for message in messages:
