@@ -24,6 +24,7 @@ def check(**_: Any) -> list[CheckMessage]:
 
     Errors: E001 and counting, one for each fault of the setting or of the store. Warnings: W001 no store is
     named, W002 the ledger is not a DjangoLedger, W003 transactions on SQLite that begin without the lock.
+    W004 is that of Django Tasks for a backend without workers.
     """
     loaded: Loaded = apps.get_app_config("whereupon").loaded
     faults = [*loaded.faults, *_ledger_faults(loaded)]
