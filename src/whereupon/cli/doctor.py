@@ -33,7 +33,8 @@ def doctor(store: str | None, *, as_json: bool) -> None:
     """Look for what endangers delivery. Exit status 1 when there is a finding."""
     _, loaded = the_store(store)
     of_engine = loaded.engine.findings() if loaded.engine else ()
-    findings = [*loaded.ledger.findings(), *of_engine, *_progress(loaded)]
+    progress = _progress(loaded) if loaded.is_tracked else ()
+    findings = [*loaded.ledger.findings(), *of_engine, *progress]
     if as_json:
         print_json([{"level": level, "text": text} for level, text in findings])
     else:
