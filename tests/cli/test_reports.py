@@ -134,7 +134,7 @@ def test_doctor_finds_late_waiting_and_parked_deliveries_and_missing_workers(com
     texts = " ".join(each["text"] for each in findings if each["level"] != "ok")
     for words in (
         "workers that hold a lease: 0",
-        "oldest open delivery",
+        "s: gone.away:x.y; nothing was finished yet",
         "waiting for code",
         "parked: 2 deliveries",
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -32,6 +32,7 @@ _LATE: Final = 60_000  # milliseconds that a delivery may be overdue before it i
 def doctor(store: str | None, *, as_json: bool) -> None:
     """Look for what endangers delivery. Exit status 1 when there is a finding."""
     _, loaded = the_store(store)
+    loaded.install()  # which is when an engine learns of its subscribers
     of_engine = loaded.engine.findings() if loaded.engine else ()
     progress = _progress(loaded) if loaded.is_tracked else ()
     findings = [*loaded.ledger.findings(), *of_engine, *progress]
@@ -50,19 +51,13 @@ def _progress(store: EventStore) -> Iterator[Finding]:
         now = transaction.now()
         workers = rescue.processes(transaction)
         oldest = reports.oldest_open(transaction)
+        last = reports.last_done(transaction)
         waiting = reports.waiting_for_code(transaction, known)
         parked = reports.parked(transaction)
     alive = [each for each in workers if each.lease_until > now]
     unfinished = oldest is not None
     yield ("ok" if alive or not unfinished else "error"), _workers_text(len(alive), len(workers))
-    if oldest is None:
-        yield "ok", "nothing is overdue"
-    else:
-        late = now - oldest[1]
-        yield (
-            ("warning" if late > _LATE else "ok"),
-            f"oldest open delivery: {oldest[0]}, due {late / 1000:.1f} s ago",
-        )
+    yield _of_progress(oldest, last, now)
     for subscription, count in waiting.items():
         yield (
             "warning",
@@ -70,6 +65,20 @@ def _progress(store: EventStore) -> Iterator[Finding]:
         )
     if parked:
         yield "warning", f"parked: {deliveries(len(parked))}; see whereupon parked list"
+
+
+def _of_progress(oldest: tuple[str, int] | None, last: int | None, now: int) -> Finding:
+    """Say what is overdue, and whether anything has been finished lately: being connected is no progress."""
+    finished = (
+        "nothing was finished yet" if last is None else f"last finished {(now - last) / 1000:.0f} s ago"
+    )
+    if oldest is None:
+        return "ok", f"nothing is overdue; {finished}"
+    subscription, due_at = oldest
+    is_late = now - due_at > _LATE
+    stands_still = last is None or now - last > _LATE
+    level: Literal["ok", "warning", "error"] = "ok" if not is_late else "error" if stands_still else "warning"
+    return level, f"due for {(now - due_at) / 1000:.1f} s: {subscription}; {finished}"
 
 
 def _workers_text(alive: int, known: int) -> str:

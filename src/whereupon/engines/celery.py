@@ -18,7 +18,7 @@ from celery import signals
 from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
-from whereupon.engines import celery_handoff, celery_tasks
+from whereupon.engines import celery_handoff, celery_settings, celery_tasks
 from whereupon.engines.beside import name_of
 from whereupon.engines.celery_sending import Outgoing, Sender
 from whereupon.engines.delivering import Deliverer
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
-_SECONDS: Final = 5  # within which the broker must answer
-_SHORT: Final = 2  # where somebody's request waits for it
-_HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
-
 
 class CeleryEngine:
     """Runs subscribers as tasks of a Celery application.
@@ -53,7 +49,7 @@ class CeleryEngine:
     def __init__(self, app: celery.Celery, *, store_name: str | None = None) -> None:
         self._app = app
         self._store_name = store_name
-        self._sender = Sender(app, _SECONDS)
+        self._sender = Sender(app)
 
     @property
     def features(self) -> Features:
@@ -89,7 +85,6 @@ class CeleryEngine:
             return
         if faults := tuple(self.handoff_faults(tuple(store.routes))):
             raise InvalidStore(faults)
-        self._sender.seconds = _SHORT
         receiver = Receiver(store)
         for job in jobs:
             self._register(job, partial(self._receive, receiver, job), celery_handoff.OPTIONS)
@@ -121,7 +116,7 @@ class CeleryEngine:
         timeout = subscriber.options.timeout
         if timeout is not None and not subscriber.is_async:
             limits["soft_time_limit"] = timeout.total_seconds()
-            limits["time_limit"] = (timeout + _HARD).total_seconds()
+            limits["time_limit"] = (timeout + celery_handoff.HARD).total_seconds()
 
         def run(**given: Any) -> None:
             handle(**given)
@@ -182,17 +177,8 @@ class CeleryEngine:
         self._sender.close()
 
     def findings(self) -> Iterator[Finding]:
-        """Yield whether the broker answers, and the settings that endanger delivery."""
-        connection = self._app.connection_for_write(connect_timeout=_SECONDS)
-        try:
-            connection.ensure_connection(max_retries=1, timeout=_SECONDS)
-            yield "ok", f"Celery's broker {connection.as_uri()} answers"
-        except Exception as error:  # noqa: BLE001 - whatever is the matter, it is a finding
-            yield "error", f"Celery's broker {connection.as_uri()} does not answer: {error}"
-        finally:
-            connection.release()
-        if self._app.conf.task_always_eager:
-            yield "error", "task_always_eager is on: no worker would ever get a delivery"
+        """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
+        yield from celery_settings.findings(self._app, self._sender.queues())
 
 
 def _deliver(deliverer: Deliverer, job: Job, **given: Any) -> None:

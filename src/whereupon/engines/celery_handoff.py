@@ -51,7 +51,7 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 """A message is given back when the process that handles it dies, and not when the task fails."""
 
-_HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
+HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
 _VISIBILITY: Final = timedelta(hours=1)  # kombu's own default
 _CONSUMER_TIMEOUT: Final = timedelta(minutes=30)  # RabbitMQ's own default
 _RABBITMQ_SPAN: Final = timedelta(minutes=10)
@@ -105,7 +105,7 @@ def visibility_timeout(app: celery.Celery) -> timedelta:
 
 def _longest(subscriber: Subscriber) -> timedelta:
     timeout = subscriber.options.timeout
-    return timedelta(0) if timeout is None else timeout + _HARD
+    return timedelta(0) if timeout is None else timeout + HARD
 
 
 def refuse_nobody(app: celery.Celery, driver: str) -> None:

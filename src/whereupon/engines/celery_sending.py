@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
     from whereupon.subscribers import Priority, Subscriber
 
+_SECONDS: Final = 2  # within which the broker must answer
 _PAGE: Final = 500  # messages in one round trip
 _PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
     "redis": {"high": 0, "normal": 3, "low": 9},
     "amqp": {"high": 9, "normal": 5, "low": 1},
 }
 _ONCE: Final[dict[str, Any]] = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
+    "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
+    "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
+}
 _START: Final = {"redis": "redis-server --port {}", "amqp": "rabbitmq-server"}
 
 
@@ -40,10 +45,9 @@ class Outgoing(NamedTuple):
 
 
 class Sender:
-    """Sends to the tasks of an application. `seconds` is within which time the broker must answer."""
+    """Sends to the tasks of an application."""
 
-    def __init__(self, app: celery.Celery, seconds: int) -> None:
-        self.seconds = seconds
+    def __init__(self, app: celery.Celery) -> None:
         self._app = app
         self._ways: dict[str, dict[str, Any]] = {}
         self._local = threading.local()
@@ -67,6 +71,11 @@ class Sender:
         if steps := _PRIORITIES.get(self.driver):
             way["priority"] = steps[options.priority]
         self._ways[job] = way
+
+    def queues(self) -> set[str]:
+        """Return in which queues messages end, by the application's own routes."""
+        route = self._app.amqp.router.route
+        return {str(route(way, way["name"])["queue"].name) for way in self._ways.values()}
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
@@ -119,13 +128,8 @@ class Sender:
         """Return the producer of this thread, connected."""
         producer = self._existing()
         if producer is None:
-            seconds = self.seconds
-            transports: dict[str, dict[str, Any]] = {
-                "redis": {"socket_timeout": seconds, "socket_connect_timeout": seconds},
-                "amqp": {"confirm_publish": True, "read_timeout": seconds, "write_timeout": seconds},
-            }
             connection = self._app.connection_for_write(
-                connect_timeout=seconds, transport_options=_ONCE | transports.get(self.driver, {})
+                connect_timeout=_SECONDS, transport_options=_ONCE | _TRANSPORTS.get(self.driver, {})
             )
             producer = self._local.producer = self._app.amqp.Producer(connection)
         return producer

@@ -151,6 +151,12 @@ def oldest_open(transaction: Transaction) -> tuple[str, int] | None:
     return (found[0][0], found[0][1]) if found else None
 
 
+def last_done(transaction: Transaction) -> int | None:
+    """Return when a delivery was finished last, of those that are still on record."""
+    found = transaction.rows("SELECT max(done_at) FROM whereupon_delivery WHERE done_at IS NOT NULL")
+    return found[0][0] if found else None
+
+
 def unfinished(transaction: Transaction) -> int:
     """Count what is open or claimed, due or not."""
     sql = "SELECT count(*) FROM whereupon_delivery WHERE state IN ('open', 'claimed')"

@@ -91,9 +91,9 @@ def broker(request):
     return server
 
 
-BROKER_AWAY = "broker_is_killed", "broker_that_is_away"
+BROKER_AWAY = ("broker_that_is_away",)
 """On RabbitMQ for each change; on Redis when all is asked for: Celery 5.7 itself may hang over it there."""
-ON_RABBITMQ = "every_kind", "loses_everything", *BROKER_AWAY
+ON_RABBITMQ = "every_kind", "doctor_says", "credentials", *BROKER_AWAY
 ON_SQLITE = ("every_kind",)
 """What is run with a ledger in SQLite for each change; the rest when all is asked for."""
 
@@ -101,7 +101,11 @@ ON_SQLITE = ("every_kind",)
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
-        if item.path.parent == Path(__file__).parent and not _is_run_for_each_change(item.name):
+        if (
+            item.path.parent == Path(__file__).parent
+            and "make_app" in item.fixturenames
+            and not _is_run_for_each_change(item.name)
+        ):
             item.add_marker(pytest.mark.exhaustive)
 
 

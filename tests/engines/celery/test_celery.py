@@ -17,14 +17,10 @@ from celery import Celery, shared_task
 from whereupon import publish, publish_many, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
-from whereupon.errors import InvalidConfiguration
-from whereupon.ledger import rescue
+from whereupon.errors import EngineUnavailable, InvalidConfiguration
 
 pytestmark = pytest.mark.slow
 
-BACKLOG = int(os.environ.get("WHEREUPON_BACKLOG", "1500"))
-"""How many deliveries wait when a broker loses them; the promise is about 5,000."""
-RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "5"}
 ALL = "plain,coroutine,atomic,together,one_of_a_group,followed,delayed,conditional"
 
 
@@ -79,18 +75,6 @@ def test_every_kind_of_subscriber_is_handled_and_stands_in_the_log_as_a_task_of_
     output = app.output()
     for name in ("plain", "coroutine", "atomic", "together"):
         assert f"Task local.{name}[" in output
-
-
-def test_a_failure_is_a_retry_of_the_ledger_and_parks_in_the_end(make_app):
-    app = make_app()
-    publish(app.module.Created(number=1, what="fail"))
-    publish(app.module.Created(number=2, what="retry-in"))
-    publish(app.module.Created(number=3, what="park"))
-    publish(app.module.Created(number=4, what="ignore"))
-    app.start()
-    app.until_quiet(30)
-    assert app.count("start", "plain") == {1: 3, 2: 2, 3: 1, 4: 1}
-    assert sorted(each.outcome for each in app.parked()) == ["attempts", "subscriber"]
 
 
 def test_the_team_s_own_tasks_go_on_beside_ours(make_app, broker):
@@ -175,14 +159,60 @@ def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, bro
     assert engine.features.one_round_trip == (round_trips == 1)
 
 
-def test_doctor_says_whether_the_broker_answers(make_app, broker, new_engine):
-    make_app()
+def test_doctor_says_whether_the_broker_answers_and_who_consumes_the_queues(make_app, broker, new_engine):
+    app = make_app("plain,coroutine")
     engine = new_engine(client(broker))
-    ((level, text),) = engine.findings()
-    assert (level, str(broker.port) in text) == ("ok", True)
-    engine = CeleryEngine(Celery("away", broker="redis://127.0.0.1:1/0"))
-    ((level, text),) = engine.findings()
+    engine.register(app.store)
+    answers, nobody = engine.findings()
+    assert (answers[0], str(broker.port) in answers[1]) == ("ok", True)
+    assert nobody == ("error", "no Celery worker answers; start one: celery -A … worker")
+    app.start_ready("-Q", "celery")
+    assert list(engine.findings())[1:] == [
+        ("ok", "Celery workers that answer: 1"),
+        ("error", "no worker consumes the queue other; start one with -Q other"),
+    ]
+
+
+def test_doctor_names_what_is_unsafe(make_app, broker, new_engine):
+    make_app()
+    unsafe = client(broker)
+    unsafe.conf.accept_content = ["json", "pickle"]
+    unsafe.conf.task_always_eager = True
+    assert [text.partition(":")[0] for level, text in new_engine(unsafe).findings() if level != "ok"][:2] == [
+        "task_always_eager is on",
+        "accept_content takes pickle",
+    ]
+    if hasattr(broker, "command"):
+        broker.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        try:
+            assert any("allkeys-lru" in text for _, text in new_engine(client(broker)).findings())
+        finally:
+            broker.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://guest:guest@127.0.0.1:1//"])
+def test_an_unreachable_broker_is_named_at_once(make_app, url, new_engine):
+    app = make_app()
+    engine = new_engine(Celery("away", broker=url))
+    engine.register(app.store)
+    (level, text), *_ = engine.findings()
     assert (level, "127.0.0.1:1" in text) == ("error", True)
+    began = time.monotonic()
+    with pytest.raises(
+        EngineUnavailable, match=r"(?s)127\.0\.0\.1:1.*fix: start it \((redis|rabbitmq)-server\)"
+    ):
+        engine.enqueue([WakeUp(1, app.store.routes.by_id["local.plain:app.created"].subscriber)])
+    assert time.monotonic() - began < 2
+
+
+def test_wrong_credentials_are_told_without_the_password(make_app, broker, new_engine):
+    app = make_app()
+    url = broker.url.replace("guest:guest@", "eve:secret@").replace("redis://", "redis://eve:secret@")
+    engine = new_engine(Celery("eve", broker=url))
+    engine.register(app.store)
+    with pytest.raises(EngineUnavailable, match=f"{broker.port}") as caught:
+        engine.enqueue([WakeUp(1, app.store.routes.by_id["local.plain:app.created"].subscriber)])
+    assert "secret" not in str(caught.value)
 
 
 def test_a_relay_is_refused_where_tasks_run_at_once_or_there_is_no_engine(make_app, broker):
@@ -194,7 +224,7 @@ def test_a_relay_is_refused_where_tasks_run_at_once_or_there_is_no_engine(make_a
     (subscription,) = app.store.routes
     with pytest.raises(InvalidConfiguration, match="task_always_eager"):
         engine.enqueue([WakeUp(1, subscription.subscriber)])
-    assert ("error", "task_always_eager is on: no worker would ever get a delivery") in engine.findings()
+    assert any("task_always_eager" in text for _, text in engine.findings())
     done = subprocess.run(
         [sys.executable, "-m", "whereupon", "relay", "--store", "tests.engines.local.worker_app:store"],
         env=app.environment, capture_output=True, text=True,
@@ -206,7 +236,7 @@ def test_a_relay_is_refused_where_tasks_run_at_once_or_there_is_no_engine(make_a
 def test_a_task_of_the_same_name_is_not_taken_for_ours(make_app, broker):
     app = make_app()
     taken = client(broker)
-    taken.task(test_doctor_says_whether_the_broker_answers, name="local.plain")
+    taken.task(do_nothing, name="local.plain")
     with pytest.raises(InvalidConfiguration, match=r"a task called local\.plain already"):
         CeleryEngine(taken).register(app.store)
 
@@ -257,30 +287,6 @@ def test_publish_does_not_wait_for_a_broker_that_is_away_and_all_is_handled_when
     assert has_ended or f"127.0.0.1:{broker.port}" in app.output()
 
 
-def test_a_broker_that_loses_everything_in_the_middle_of_a_backlog_loses_nothing(make_app, broker):
-    app = make_app("plain", **RESEND)
-    publish_many([app.module.Created(number=n) for n in range(BACKLOG)])
-    app.start_ready()
-    app.until(lambda: len(app.count("done", "plain")) > 300)
-    broker.lose_everything()
-    app.until_quiet(90)
-    assert app.count("done", "plain").keys() == set(range(BACKLOG))
-    assert app.parked() == []
-
-
-def test_the_broker_is_killed_in_the_middle_of_a_backlog(make_app, broker):
-    app = make_app("plain", **RESEND)
-    publish_many([app.module.Created(number=n) for n in range(BACKLOG)])
-    app.start_ready()
-    app.until(lambda: len(app.count("done", "plain")) > 300)
-    broker.kill()
-    time.sleep(1)
-    broker.start()
-    start_again_if_ended(app)
-    app.until_quiet(90)
-    assert app.count("done", "plain").keys() == set(range(BACKLOG))
-
-
 def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
     app = make_app("narrow", BOUND="50", RESEND="3")
     publish_many([app.module.Created(number=n) for n in range(300)])
@@ -293,47 +299,6 @@ def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
     assert app.count("done", "narrow") == dict.fromkeys(range(300), 1)
 
 
-@pytest.mark.parametrize("whom", ["child", "worker", "helper"])
-def test_whoever_is_killed_the_delivery_is_started_again_within_three_seconds(make_app, whom):
-    app = make_app("plain")
-    worker = app.start_ready()
-    if whom == "worker":
-        app.start_ready()  # a second one on this machine, as after a deploy
-    publish(app.module.Created(number=1, what="sleep 4"))
-    app.until(lambda: app.count("start", "plain") == {1: 1})
-    child = int(app.log()[0][3])
-    killed = time.monotonic()
-    if whom == "child":
-        os.kill(child, signal.SIGKILL)
-    elif whom == "helper":
-        (helper,) = app.helpers()
-        os.kill(helper, signal.SIGKILL)
-        os.kill(child, signal.SIGKILL)
-    else:
-        for each in app.workers:
-            if os.getpgid(child) == each.pid:
-                os.killpg(each.pid, signal.SIGKILL)
-    app.until(lambda: app.count("start", "plain") == {1: 2})
-    assert app.times("start", "plain", 1)[1] - killed < (8 if whom == "helper" else 3)
-    app.until_quiet()
-    assert app.count("done", "plain") == {1: 1}
-    del worker
-
-
-def test_sigterm_lets_a_handler_finish_and_the_helper_ends_with_the_worker(make_app):
-    app = make_app("plain")
-    worker = app.start_ready()
-    app.until(lambda: len(app.helpers()) == 1)
-    publish(app.module.Created(number=1, what="sleep 2"))
-    app.until(lambda: app.count("start", "plain") == {1: 1})
-    assert app.stop(worker) == 0
-    assert app.count("done", "plain") == {1: 1}
-    app.until(lambda: app.helpers() == [], 10)
-    assert app.unfinished() == 0
-    with app.store.ledger.reading() as transaction:
-        assert rescue.processes(transaction) == []
-
-
 def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app):
     app = make_app("plain", LEASE="2000")
     app.start_ready()
@@ -341,12 +306,3 @@ def test_a_handler_that_holds_the_gil_for_five_leases_is_not_run_twice(make_app)
     publish(app.module.Created(number=1, what="gil 10"))
     app.until_quiet(60)
     assert app.count("start", "plain") == {1: 1}
-
-
-def test_a_handler_over_its_time_limit_is_a_failed_attempt(make_app):
-    app = make_app("limited,limited_async")
-    publish(app.module.Created(number=1, what="3"))
-    app.start()
-    app.until_quiet(40)
-    assert app.count("start", "limited") == app.count("start", "limited_async") == {1: 2}
-    assert [each.outcome for each in app.parked()] == ["attempts", "attempts"]

@@ -1,0 +1,171 @@
+"""Cases in which all processes live: what is published is handled, whatever jobs there are besides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from whereupon.engine_protocol import WakeUp
+from whereupon.ledger import reports
+from whereupon.publishing import publish, publish_many
+from whereupon.testing.engine_contract.app import (
+    DELAY,
+    FANNED_OUT,
+    OPTIONAL,
+    FannedOut,
+    Followed,
+    Grouped,
+    Happened,
+    Told,
+)
+
+if TYPE_CHECKING:
+    from whereupon.testing.engine_contract.rig import Rig
+
+_FORGED: Final[list[Any]] = ["1", [True], None, [1.5], {"id": 1}, [[1]], [1, "2"]]
+_UNKNOWN: Final[list[Any]] = [[2**62], [-1], [2**70], []]
+
+
+def every_kind_of_subscriber(rig: Rig) -> None:
+    """Publish to functions, coroutines and atomic subscribers, with delays and conditions, on two queues."""
+    rig.at_least(1)
+    numbers = [rig.number(), rig.number()]
+    publish_many([Told(number=each) for each in numbers])
+    rig.until_quiet()
+    names = {each.subscriber.name for each in rig.store.routes if each.event is Told}
+    for name in sorted(names - {"hear_even", "publish_once"}):
+        _expect(rig, "done", name, dict.fromkeys(numbers, 1))
+    _expect(rig, "done", "hear_even", {each: 1 for each in numbers if each % 2 == 0})
+    if "publish_once" in names:
+        _expect(rig, "start", "publish_once", dict.fromkeys(numbers, 2))
+        _expect(rig, "done", "follow", dict.fromkeys(numbers, 1))
+
+
+def delay(rig: Rig) -> None:
+    """Compare a delayed subscriber with one that is not."""
+    rig.at_least(1)
+    number = rig.number()
+    publish(Told(number=number))
+    rig.until_quiet()
+    (early,), (late,) = rig.moments("done", "await_it", number), rig.moments("done", "hear_later", number)
+    assert late - early >= DELAY.total_seconds() * 0.5, f"{late - early} s apart"  # noqa: S101
+
+
+def fan_out(rig: Rig) -> None:
+    """Publish one event to twenty subscribers on two queues."""
+    rig.at_least(1)
+    number = rig.number()
+    publish(FannedOut(number=number))
+    rig.until_quiet()
+    for position in range(FANNED_OUT):
+        _expect(rig, "done", f"hear_{position}", {number: 1})
+
+
+def groups(rig: Rig) -> None:
+    """Let one event of a group fail, where they are handled one by one and where in one call."""
+    rig.at_least(1)
+    numbers = [rig.number() for _ in range(6)]
+    publish_many([Grouped(number=each, what="fail" if each == numbers[1] else "") for each in numbers])
+    rig.until_quiet()
+    once, starts = dict.fromkeys(numbers, 1), dict.fromkeys(numbers, 1) | {numbers[1]: 2}
+    for name in ("one_of_a_group", "whole_group"):
+        _expect(rig, "start", name, starts)
+        _expect(rig, "done", name, once)
+
+
+def retries(rig: Rig) -> None:
+    """Fail, and end attempts, in every way there is."""
+    rig.at_least(1)
+    words = {"fail-below 3": 3, "fail-below 9": 3, "retry-in": 2, "park": 1, "ignore": 1, "sys-exit": 2}
+    numbers = {word: rig.number() for word in words}
+    publish_many([Happened(number=number, what=word) for word, number in numbers.items()])
+    rig.until_quiet()
+    _expect(rig, "start", "act", {numbers[word]: starts for word, starts in words.items()})
+    with rig.store.ledger.reading() as transaction:
+        parked = sorted(str(each.outcome) for each in reports.parked(transaction))
+    assert parked == ["attempts", "subscriber"], f"parked: {parked}"  # noqa: S101
+
+
+def follow_ups(rig: Rig) -> None:
+    """Publish from a subscriber."""
+    rig.at_least(1)
+    number = rig.number()
+    publish(Happened(number=number, what="follow"))
+    rig.until_quiet()
+    _expect(rig, "done", "follow", {number: 1})
+
+
+def time_limits(rig: Rig) -> None:
+    """Run over time limits until the attempts are used up."""
+    rig.at_least(1)
+    number = rig.number()
+    names = {each.subscriber.name for each in rig.store.routes} & {"limited", "limited_coroutine"}
+    before = _parked(rig)
+    publish(Told(number=number, what="too long"))
+    rig.until_quiet(60)
+    for name in names:
+        _expect(rig, "start", name, {number: 2})
+        assert not rig.count("done", name)[number], f"{name} has ended"  # noqa: S101
+    assert _parked(rig) - before == len(names), "each is parked"  # noqa: S101
+
+
+def refused_options(rig: Rig) -> None:
+    """Ask whether the engine takes only options that it honours."""
+    engine = rig.store.engine
+    taken = {each.subscriber.name for each in rig.store.routes}
+    for name in set(OPTIONAL) - taken:
+        assert engine is not None, f"no engine has refused {name}"  # noqa: S101
+    if engine is not None and "hasty" in taken:
+        assert engine.features.priority, "priority= is taken, and does nothing"  # noqa: S101
+
+
+def duplicates(rig: Rig) -> None:
+    """Send jobs twice, late and out of order."""
+    rig.at_least(1)
+    numbers = [rig.number() for _ in range(5)]
+    publish_many([Happened(number=each) for each in numbers])
+    again = [*_wake_ups(rig)[-10:]]
+    rig.store.engine.enqueue(again + again[::-1])  # type: ignore[union-attr]
+    rig.until_quiet()
+    rig.store.engine.enqueue(again)  # type: ignore[union-attr]
+    _settle(rig)
+    _expect(rig, "start", "act", dict.fromkeys(numbers, 1))
+
+
+def forged_jobs(rig: Rig) -> None:
+    """Send jobs for unknown deliveries and subscribers, and what is no wake-up."""
+    rig.at_least(1)
+    for argument in _UNKNOWN + _FORGED:
+        rig.kind.send("engine_contract.act", argument)
+    rig.kind.send("engine_contract.nobody", [1])
+    number = rig.number()
+    publish(Happened(number=number))
+    rig.until_quiet()
+    _settle(rig)
+    _expect(rig, "start", "act", {number: 1})
+    rig.until(lambda: rig.output().count("no wake-up") >= len(_FORGED))
+
+
+def _wake_ups(rig: Rig) -> list[WakeUp]:
+    with rig.store.ledger.reading() as transaction:
+        rows = transaction.rows("SELECT id, subscription FROM whereupon_delivery ORDER BY id")
+    routes = rig.store.routes.by_id
+    return [WakeUp(delivery, routes[subscription].subscriber) for delivery, subscription in rows]
+
+
+def _settle(rig: Rig) -> None:
+    """Wait until jobs sent so far must have been taken: until one sent behind them has."""
+    number = rig.number()
+    publish(Followed(number=number))
+    rig.until(lambda: rig.count("done", "follow")[number])
+
+
+def _parked(rig: Rig) -> int:
+    with rig.store.ledger.reading() as transaction:
+        return len(reports.parked(transaction))
+
+
+def _expect(rig: Rig, word: str, name: str, expected: dict[int, int]) -> None:
+    """Compare what a subscriber has written of these numbers, and of later ones."""
+    first = min(expected)
+    found = {number: count for number, count in rig.count(word, name).items() if number >= first}
+    assert found == expected, f"{name} {word}: {found}, expected {expected}"  # noqa: S101

@@ -1,0 +1,16 @@
+"""The application of the conformance kit on Celery, started as a team starts its own."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from whereupon import relay
+from whereupon.engines.celery import CeleryEngine
+from whereupon.testing import engine_contract
+
+relay.RESEND = float(os.environ.get("RESEND", relay.RESEND))
+app = Celery("contract", broker=os.environ["BROKER"])
+store = engine_contract.make_store(CeleryEngine(app, store_name=f"{__name__}:store"))
+store.install()

@@ -1,0 +1,68 @@
+"""The conformance kit on Celery, with Redis and with RabbitMQ."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from celery import Celery
+
+from tests.servers import new_database
+from whereupon.engines.celery import CeleryEngine
+from whereupon.testing import engine_contract
+
+pytestmark = pytest.mark.slow
+
+RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "5"}
+"""How long a relay waits before it takes wake-ups for lost; the promise is about its own default."""
+
+
+class CeleryKind:
+    """Celery's own worker command, with two processes."""
+
+    store_name = "tests.engines.celery.contract_app:store"
+
+    def __init__(self, name, folder, broker) -> None:
+        self.name = name
+        self.folder = folder
+        self.broker = broker
+        self.environment = {"BROKER": broker.url, engine_contract.LEDGER: new_database()} | RESEND
+        os.environ |= self.environment
+        self._app = Celery("client", broker=broker.url)
+        engine = CeleryEngine(self._app)
+        self.store = engine_contract.make_store(engine)
+        self.store.ledger.migrate()
+        engine.register(self.store)
+
+    def command(self, number) -> list[str]:
+        return [
+            *(sys.executable, "-m", "celery", "-A", "tests.engines.celery.contract_app:app", "worker"),
+            *("-l", "info", "-c", "2", "-Q", "celery,other", "-n", f"contract{number}@localhost"),
+            *("--without-mingle", "--without-gossip"),
+        ]
+
+    def send(self, job, argument) -> None:
+        self._app.send_task(job, kwargs={"whereupon": argument})
+
+    def is_ready(self, output) -> bool:
+        return " ready." in output
+
+    def close(self) -> None:
+        self.store.engine.close()
+        self._app.close()
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def rig(request, tmp_path_factory):
+    broker = request.getfixturevalue(request.param)
+    broker.lose_everything()
+    kind = CeleryKind(f"celery-{request.param}", tmp_path_factory.mktemp("contract"), broker)
+    with engine_contract.Rig(kind) as rig:
+        yield rig
+    kind.close()
+
+
+@pytest.mark.parametrize("case", engine_contract.CASES, ids=str)
+def test_contract(case, rig):
+    case.run(rig)
