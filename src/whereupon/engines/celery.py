@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -163,10 +162,9 @@ class CeleryEngine:
         Raises `EngineUnavailable`, `InvalidConfiguration`.
         """
         del on
-        celery_handoff.refuse_nobody(self._app, self._sender.driver)
-        self._sender.send(
-            [celery_handoff.outgoing(self._app, self._sender.driver, each) for each in messages]
-        )
+        driver = self._sender.driver
+        celery_handoff.refuse_nobody(self._app, driver)
+        self._sender.send([celery_handoff.outgoing(self._app, driver, each) for each in messages])
 
     async def ahand_off(self, messages: Sequence[Message], on: object | None) -> None:
         """Send messages from a thread, so that the event loop does not wait."""

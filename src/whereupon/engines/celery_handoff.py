@@ -9,18 +9,17 @@ minutes if not set); Celery cannot see that setting, so the span is ten minutes.
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
+from whereupon.codec import encode
 from whereupon.engines import celery_tasks
 from whereupon.engines.celery_sending import Outgoing
 from whereupon.engines.jobs import job_name
 from whereupon.engines.receiving import argument_of
-from whereupon.envelopes import Envelope
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber, WhereuponError
 from whereupon.subscriptions import location
 
@@ -61,14 +60,10 @@ _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize", "yaml",
 
 
 def outgoing(app: celery.Celery, driver: str, message: Message) -> Outgoing:
-    """Write a message for Celery. A longer delay than Celery holds safely is cut to what it does."""
-    delay = min(message.delay, span(app, driver, message.subscriber))
-    shown = f"{message.subscription} {_id_of(message.envelopes[0])}"
-    return Outgoing(job_name(message.subscriber), json.dumps(argument_of(message)), shown, delay)
-
-
-def _id_of(text: str) -> str:
-    return Envelope.from_json(text).id
+    """Write a message for Celery. A longer delay than it holds safely is cut to what it does."""
+    delay = min(message.delay, span(app, driver, message.subscriber)) if message.delay else message.delay
+    argument = encode(argument_of(message)).decode()
+    return Outgoing(job_name(message.subscriber), argument, message.subscription, delay)
 
 
 def receive(receiver: Receiver, hand_off: HandOff, message: Message, job: Job) -> None:

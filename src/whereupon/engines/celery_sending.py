@@ -7,15 +7,17 @@ import json
 import os
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kombu.exceptions import KombuError
 
+from whereupon.engines.celery_templates import Filling, Pusher, Template, is_listened_to, template_of
 from whereupon.engines.jobs import ARGUMENT, DEFAULT_QUEUE
 from whereupon.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import celery
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 2  # within which the broker must answer
 _PAGE: Final = 500  # messages in one round trip
+_PAGE_SIZE: Final = 4 * 1024 * 1024  # characters in one round trip, roughly
 _PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
     "redis": {"high": 0, "normal": 3, "low": 9},
     "amqp": {"high": 9, "normal": 5, "low": 1},
@@ -32,6 +35,7 @@ _TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
     "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
     "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
 }
+_AS_OURS: Final[dict[str, Any]] = {"retry": False, "ignore_result": True, "serializer": "json"}
 _START: Final = {"redis": "redis-server --port {}", "amqp": "rabbitmq-server"}
 
 
@@ -51,11 +55,14 @@ class Sender:
         self._app = app
         self._ways: dict[str, dict[str, Any]] = {}
         self._local = threading.local()
+        self._pid = os.getpid()
+        self._templates: dict[str, Template | None] = {}
+        self._driver = ""
 
     @property
     def driver(self) -> str:
         """Which kind of broker the application is set to: `redis`, `amqp`, or another word."""
-        return str(self._app.connection_for_write().transport.driver_type)
+        return self._driver or str(self._app.connection_for_write().transport.driver_type)
 
     @property
     def has_priorities(self) -> bool:
@@ -64,6 +71,7 @@ class Sender:
 
     def learn(self, job: str, task: Any, subscriber: Subscriber) -> None:
         """Note how the messages of a job are sent: to which task, on which queue, how urgently."""
+        self._driver = self.driver
         options = subscriber.options
         way: dict[str, Any] = {"name": task.name, "task_type": task}
         if queue := getattr(task, "queue", None) if options.queue == DEFAULT_QUEUE else options.queue:
@@ -83,45 +91,80 @@ class Sender:
         A connection that has been broken since its last use is opened again. Raises `EngineUnavailable`.
         """
         sent = 0
-        connection = self._app.connection_for_write()
-        errors = (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
         while sent < len(messages):
             is_old = self._existing() is not None
             try:
-                for sent in self._sending(messages, sent):  # noqa: B007, B020
-                    pass
-            except errors as error:
+                for taken in self._sending(messages[sent:]):
+                    sent += taken
+            except Exception as error:
                 self.close()
-                if not is_old or "Timeout" in type(error).__name__:
+                connection = self._app.connection_for_write()
+                broken = (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
+                if not isinstance(error, broken) or type(error) is KeyError:  # kombu lists that one too
+                    raise
+                if not is_old or "timeout" in f"{type(error).__name__} {error}".lower():
                     raise self._away(connection, error, sent) from error
 
-    def _sending(self, messages: Sequence[Outgoing], start: int) -> Iterator[int]:
-        """Send messages from `start` on; yield how many have been taken by the broker."""
+    def _sending(self, messages: Sequence[Outgoing]) -> Iterator[int]:
+        """Send messages; yield how many more have been taken by the broker."""
         producer = self._producer()
-        if not hasattr(producer, "batch") or self.driver != "redis":
-            for sent, message in enumerate(messages[start:], start + 1):
-                self._send(producer, message)
-                yield sent
-            return
-        for first in range(start, len(messages), _PAGE):
-            page = messages[first : first + _PAGE]
-            with producer.batch(_PAGE):
+        is_batch = self.driver == "redis" and hasattr(producer, "batch")
+        for page in _pages(messages):
+            templates = self._templates_for(producer, page)
+            if templates is not None:
+                self._push(producer, page, templates)
+                yield len(page)
+            elif is_batch:
+                with producer.batch(_PAGE):
+                    for message in page:
+                        self._send(producer, message)
+                yield len(page)
+            else:
                 for message in page:
                     self._send(producer, message)
-            yield first + len(page)
+                    yield 1
+
+    def _templates_for(self, producer: Any, page: Sequence[Outgoing]) -> dict[str, Template] | None:
+        """Return the templates of all jobs of a page; None where one is without."""
+        if self._pid != os.getpid():
+            self._pid, self._templates = os.getpid(), {}
+        if is_listened_to():
+            return None
+        found: dict[str, Template] = {}
+        for job in {each.job for each in page}:
+            if job not in self._templates:
+                send = partial(self._app.send_task, producer=producer, **_AS_OURS, **self._ways[job])
+                self._templates[job] = template_of(self._app, producer, send, ARGUMENT)
+            template = self._templates[job]
+            if template is None:
+                return None
+            found[job] = template
+        return found
+
+    def _push(self, producer: Any, page: Sequence[Outgoing], templates: Mapping[str, Template]) -> None:
+        parent = self._app.current_worker_task
+        request = parent.request if parent else None
+        root, parent_id = (request.root_id or request.id, request.id) if request else (None, None)
+        if self._local.pusher is None:
+            self._local.pusher = Pusher(producer)
+        filled: list[tuple[str, str]] = []
+        for each in page:
+            template = templates[each.job]
+            filling = Filling(each.argument, each.shown, each.delay, root, parent_id)
+            filled.append((template.key, template.fill(filling)))
+        self._local.pusher.push(filled)
 
     def _send(self, producer: Any, message: Outgoing) -> None:
         self._app.send_task(
             kwargs={ARGUMENT: json.loads(message.argument)}, kwargsrepr=message.shown, producer=producer,
-            retry=False, ignore_result=True, serializer="json",
-            countdown=message.delay.total_seconds() or None, **self._ways[message.job],
+            countdown=message.delay.total_seconds() or None, **_AS_OURS, **self._ways[message.job],
         )  # fmt: skip
 
     def _existing(self) -> Any:
         """Return the producer of this thread; one from before a fork is left to the parent."""
         if getattr(self._local, "pid", None) != os.getpid():
-            self._local.left, self._local.producer = getattr(self._local, "producer", None), None
-            self._local.pid = os.getpid()
+            self._local.left = getattr(self._local, "producer", None), getattr(self._local, "pusher", None)
+            self._local.pid, self._local.producer, self._local.pusher = os.getpid(), None, None
         return self._local.producer
 
     def _producer(self) -> Any:
@@ -144,8 +187,22 @@ class Sender:
 
     def close(self) -> None:
         """Close the connection to the broker that this thread has opened; the next use opens another one."""
-        producer = self._existing()
-        self._local.producer = None
-        if producer is not None:
-            with contextlib.suppress(Exception):  # it may be broken
+        producer, pusher = self._existing(), self._local.pusher
+        self._local.producer = self._local.pusher = None
+        with contextlib.suppress(Exception):  # it may be broken
+            if pusher is not None:
+                pusher.close()
+            if producer is not None:
                 producer.connection.close()
+
+
+def _pages(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """Cut messages into what is sent at once, by their number and by their size."""
+    start = size = 0
+    for position, message in enumerate(messages):
+        if position > start and (position - start == _PAGE or size + len(message.argument) > _PAGE_SIZE):
+            yield messages[start:position]
+            start, size = position, 0
+        size += len(message.argument)
+    if start < len(messages):
+        yield messages[start:]
