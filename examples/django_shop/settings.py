@@ -1,4 +1,7 @@
-"""Settings: SQLite in the folder var, or PostgreSQL by DATABASE_URL; SHOP_DEBUG=0 is production."""
+"""Settings: SQLite in the folder var, or PostgreSQL by DATABASE_URL; SHOP_DEBUG=0 is production.
+
+With CELERY_BROKER_URL subscribers are tasks of Celery; without it, local workers handle them.
+"""
 
 import os
 from pathlib import Path
@@ -72,4 +75,5 @@ ROOT_URLCONF = "django_shop.urls"
 STATIC_URL = "static/"
 USE_TZ = True
 
-WHEREUPON = {"STORE": "django_shop.event_store.store", "DEV_WORKER": True}
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL")
+WHEREUPON = {"STORE": "django_shop.event_store.store", "DEV_WORKER": not CELERY_BROKER_URL}

@@ -1,6 +1,6 @@
 """The one visible table: which context hears what, and the ledger that it is delivered from."""
 
-from forge import database
+from forge import database, engines
 from forge.ci import subscriptions as ci
 from forge.merge_requests import subscriptions as merge_requests
 from forge.onboarding import subscriptions as onboarding
@@ -15,4 +15,5 @@ store = EventStore(
         *search.subscriptions,
     ],
     ledger=database.LEDGER,
+    engine=engines.engine(),
 )

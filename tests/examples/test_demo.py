@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from tests.broker_servers import Redis
 
 from whereupon.cli import main
 
@@ -44,6 +45,30 @@ def test_a_real_repository(run_demo, hostile, tmp_path):
     assert f"The history is that of the git repository at {inside}." in lines(done)
     assert lines(done)[1].startswith(f"{hostile.commits} commits are replayed as ")
     assert not list(tmp_path.glob("whereupon-demo-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["celery"])
+def test_on_an_engine(run_demo, tmp_path, engine):
+    """The same with the workers of an engine, of which the process that handles is killed too."""
+    redis = Redis()
+    try:
+        done = run_demo(tmp_path, "--pushes", "20", "--engine", engine, "--broker", redis.url)
+    finally:
+        redis.end()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^published [\d,]+ events, [\d,]+ deliveries; lost 0$", done.stdout, re.MULTILINE)
+    assert "duplicates of effects 0" in lines(done)
+    assert re.search(
+        r"SIGKILL to the worker, processes \d+ and \d+, with \d+ deliver(y|ies) in hand", done.stdout
+    )
+
+
+def test_an_engine_whose_broker_is_away(run_demo, tmp_path):
+    """It is said at once, with host and port."""
+    done = run_demo(tmp_path, "--engine", "celery", "--broker", "redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert "Celery's broker redis://:**@127.0.0.1:1/0 does not answer" in done.stdout
 
 
 @pytest.mark.slow
@@ -156,7 +181,7 @@ def test_trouble_with_the_worker_shows_the_end_of_its_log(
     """One sentence, then what the worker said last."""
     repository.commit("First")
     code = "print(*range(100), sep=chr(10)); raise SystemExit(3)"
-    monkeypatch.setattr(forge("demo.worker"), "_COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(forge("engines"), "command", lambda: (sys.executable, "-c", code))
     result = in_process("--keep", str(tmp_path / "kept"), "--repo", str(repository.path))
     assert result.exit_code == 1
-    assert "the worker ended by itself with status 3; its log ends with:\n80\n81\n" in result.output
+    assert "the worker ended by itself with status 3\nIts log ends with:\n80\n81\n" in result.output

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
+from tests.broker_servers import Redis
 from tests.servers import free_port, new_database
 
 pytest.importorskip("django")
@@ -115,6 +116,33 @@ def test_one_command_starts_it_and_a_checkout_has_its_effects(environment, tmp_p
     finally:
         shop.end()
     shop.wait(lambda: shop.workers() == 0)  # the worker ends with the server
+
+
+@pytest.mark.slow
+def test_on_celery_each_subscriber_is_a_task_of_a_worker_that_is_started_as_always(environment, tmp_path):
+    redis = Redis()
+    environment = environment | {"CELERY_BROKER_URL": redis.url, "PYTHONPATH": str(MANAGE.parents[1])}
+    shop = Shop(environment, tmp_path, "shop")
+    log = (tmp_path / "worker.log").open("w")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "django_shop.celery", "worker", "-c", "2", "-l", "info",
+         "-Q", "celery,billing"],
+        env=environment, cwd=tmp_path, stdout=log, stderr=log,
+    )  # fmt: skip
+    log.close()
+    try:
+        shop.wait(lambda: shop.browser.get("/"))
+        order = shop.browser.checkout(sku="teapot", customer="ada")
+        shop.wait(lambda: shop.cells(order) == ["invoice over 24.90 €", "parcel packed", "24 points for ada"])
+        told = (tmp_path / "worker.log").read_text()
+        for task in ("billing.create_invoice", "shipping.pack_parcel", "loyalty.award_points"):
+            assert f"Task {task}[" in told, told
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        shop.end()
+        redis.end()
+    shop.wait(lambda: shop.workers() == 0)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from whereupon.cli.reporting import say
 from whereupon.ledger import reports
 
 _IN_HAND: Final = 2.0  # seconds to wait for a moment at which the worker has something in hand
+_STARTING: Final = 30.0  # the same where the worker is an engine's, which may only just be starting
 _STALLED: Final = 60.0  # seconds without any progress after which the demo gives up
 
 
@@ -38,7 +39,7 @@ def play(repository: Path | None, most: int, folder: Path) -> bool:
     except NoHistory as reason:
         raise click.BadParameter(str(reason), param_hint="'--repo'") from None
     except WorkerTrouble as trouble:
-        say("\n".join([f"\n{trouble}; its log ends with:", *worker.last_lines()]))
+        say("\n".join([f"\n{trouble}", *worker.last_lines()]))
         return False
 
 
@@ -51,6 +52,7 @@ def _replay(worker: Worker, repository: Path | None, most: int, folder: Path) ->
     tables.create_tables()
     store.ledger.migrate()
     store.install()
+    _check_broker()
     say(f"The application and the ledger share one database, {database.PATH}.")
     with worker:
         _run(worker, pushes)
@@ -58,6 +60,13 @@ def _replay(worker: Worker, repository: Path | None, most: int, folder: Path) ->
     verdict = judge()
     print_report(verdict)
     return not verdict.lost and not verdict.twice
+
+
+def _check_broker() -> None:
+    """Raise `WorkerTrouble` where the broker of the engine is away, so that nobody waits for workers."""
+    for level, text in store.engine.findings() if store.engine else ():
+        if level == "error" and "does not answer" in text:
+            raise WorkerTrouble(text)
 
 
 def _some(count: int, one: str, many: str = "") -> str:
@@ -108,7 +117,7 @@ def _claimed() -> int:
 
 def _await_claims() -> None:
     """Wait for a moment at which it hurts to be killed."""
-    deadline = time.monotonic() + _IN_HAND
+    deadline = time.monotonic() + (_STARTING if store.engine else _IN_HAND)
     while not _claimed() and time.monotonic() < deadline:
         time.sleep(0.001)
 

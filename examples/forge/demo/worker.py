@@ -3,21 +3,18 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
 import forge
+from forge import engines
 from forge.event_store import store
 from whereupon.ledger import rescue
 
 _PATIENCE: Final = 30.0
 _LINES: Final = 20  # how much of the log is shown when something is wrong
-_COMMAND: Final = (
-    sys.executable, "-m", "whereupon", "worker", "--store", "forge.event_store:store", "--processes", "1",
-)  # fmt: skip
 
 
 class WorkerTrouble(Exception):
@@ -25,7 +22,7 @@ class WorkerTrouble(Exception):
 
 
 class Worker:
-    """One `whereupon worker`: a parent and the child that it starts. Their log goes to a file."""
+    """One worker, local or of an engine: a parent and the child that it starts. Their log goes to a file."""
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "worker.log"
@@ -40,11 +37,14 @@ class Worker:
         self.kill()
 
     def start(self) -> int:
-        """Start it, wait until it can claim, and return the id of the parent. Raises `WorkerTrouble`."""
+        """Start it, wait until it can claim, and return the id of the parent. Raises `WorkerTrouble`.
+
+        One of an engine becomes known with its first delivery only, so nobody waits for it.
+        """
         self._others = frozenset(_known_workers())
         with self.log.open("ab") as log:
             self._parent = subprocess.Popen(
-                _COMMAND,
+                engines.command(),
                 cwd=self._folder,
                 env=os.environ | {"PYTHONPATH": _python_path()},
                 stdin=subprocess.DEVNULL,
@@ -52,7 +52,7 @@ class Worker:
                 stderr=log,
             )
         deadline = time.monotonic() + _PATIENCE
-        while not self._children():
+        while store.engine is None and not self._children():
             self.check()
             if time.monotonic() > deadline:
                 raise WorkerTrouble(f"the worker was not ready after {_PATIENCE:.0f} seconds")
@@ -92,9 +92,11 @@ class Worker:
             raise WorkerTrouble(f"the worker stopped with status {code}")
 
     def last_lines(self) -> list[str]:
-        """Return the end of the log."""
-        log = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return log.splitlines()[-_LINES:]
+        """Return the end of the log, if there is one, with a line before it that says so."""
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return ["Its log ends with:", *lines[-_LINES:]]
 
     def _children(self) -> list[int]:
         """Return the processes that have made themselves known to the ledger since the start."""

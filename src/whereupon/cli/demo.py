@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pkgutil
 import shutil
@@ -19,6 +20,7 @@ from whereupon.errors import InvalidConfiguration
 _PACKAGE: Final = Path(__file__).parents[1]
 _PLACES: Final = (_PACKAGE.parents[1] / "examples", _PACKAGE / "examples")
 """Where the example is: beside the checkout, or inside the installed package."""
+_ENGINES: Final = ("celery",)
 _DATABASE: Final = "forge.sqlite3"
 
 
@@ -32,20 +34,30 @@ _DATABASE: Final = "forge.sqlite3"
     help="Replay at most this many, the newest ones.",
 )  # fmt: skip
 @click.option(
+    "--engine", type=click.Choice(["local", *_ENGINES]), default="local", show_default=True,
+    help="Whose workers handle the events.",
+)  # fmt: skip
+@click.option(
+    "--broker", metavar="URL", help="The broker of the engine, if not the usual one on this machine."
+)
+@click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
     help="Keep the database and the logs in this folder.",
 )  # fmt: skip
-def demo(repo: Path | None, pushes: int, keep: Path | None) -> None:
+def demo(repo: Path | None, pushes: int, engine: str, broker: str | None, keep: Path | None) -> None:
     """Publish the history of a git repository as events, kill the worker, and lose nothing.
 
     Runs the example application Forge, with a real worker in a process of its own.
     """
+    if engine != "local" and importlib.util.find_spec(engine) is None:
+        raise InvalidConfiguration(f"{engine} is not installed", fix=f"pip install 'whereupon[{engine}]'")
     examples = _examples()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     folder = _folder(keep)
     is_kept = keep is not None
     try:
         os.environ["FORGE_DATABASE"] = str(folder / _DATABASE)
+        os.environ |= {"FORGE_ENGINE": engine} | ({"FORGE_BROKER": broker} if broker else {})
         sys.path.insert(0, str(examples))
         is_well = _play(repo.absolute() if repo else None, pushes, folder)
         is_kept = is_kept or not is_well

@@ -20,7 +20,7 @@ SOON: Final = 3.0
 """Within how many seconds a delivery is started again whose process died, on a machine with a helper."""
 WITH_HELPER: Final = 8.0
 """The same where the helper dies at the same moment, and another one starts."""
-BACKLOG: Final = int(os.environ.get("WHEREUPON_BACKLOG", "600"))
+BACKLOG: Final = int(os.environ.get("WHEREUPON_BACKLOG", "200"))
 """How many deliveries wait when a broker is emptied or killed."""
 KILLS: Final = int(os.environ.get("WHEREUPON_KILLS", "3"))
 """How many processes are killed while a backlog is handled."""
@@ -46,7 +46,7 @@ def helper(rig: Rig) -> None:
         for each in [*rig.helpers(), pid]:
             os.kill(each, signal.SIGKILL)
 
-    _redelivered(rig, "the process that handles, and all helpers", kill, WITH_HELPER)
+    _redelivered(rig, "the process that handles, with all helpers,", kill, WITH_HELPER)
 
 
 def _redelivered(rig: Rig, who: str, kill: Callable[[int], None], bound: float) -> None:

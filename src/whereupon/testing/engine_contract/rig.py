@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from whereupon.testing.engine_contract.kinds import Kind
 
+REPORT: Final = "WHEREUPON_CONTRACT_REPORT"
+"""The variable that names a file for the times to redelivery."""
 _PATIENCE: Final = 30.0
 _HELPER: Final = "whereupon.engines.helper"
 
@@ -30,7 +32,8 @@ _HELPER: Final = "whereupon.engines.helper"
 class Rig:
     """One engine with its workers. A context manager, which ends whatever is left of them.
 
-    `redelivered` notes how many seconds after a death the delivery was started again, by who died.
+    `redelivered` notes how many seconds after a death the delivery was started again, by who died. Where
+    `WHEREUPON_CONTRACT_REPORT` names a file, that is added to it at the end, a line each.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -49,6 +52,10 @@ class Rig:
 
     def __exit__(self, *_: object) -> None:
         self.end_workers()
+        if report := os.environ.get(REPORT):
+            with Path(report).open("a", encoding="utf-8") as file:
+                for who, seconds in self.redelivered.items():
+                    print(f"{self.kind.name}\t{who} is killed\t{seconds:.2f} s", file=file)
         self._swap.__exit__(None, None, None)
 
     def number(self) -> int:
