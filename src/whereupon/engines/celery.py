@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import celery
 from celery import signals
-from kombu.messaging import Producer
 
 from whereupon.engine_protocol import Features
 from whereupon.engines import celery_handoff, celery_settings, celery_tasks
@@ -53,9 +52,8 @@ class CeleryEngine:
     @property
     def features(self) -> Features:
         """What Celery can do with the broker of the application."""
-        is_redis = self._sender.driver == "redis"
         return Features(
-            one_round_trip=is_redis and hasattr(Producer, "batch"),
+            one_round_trip=self._sender.driver == "redis",
             delay=True,
             priority=self._sender.has_priorities,
             handoff=True,

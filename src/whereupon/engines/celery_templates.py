@@ -9,6 +9,7 @@ functions, headers of somebody else), there is no template, and messages are sen
 from __future__ import annotations
 
 import json
+import logging
 import os
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Send = Callable[..., object]
 
+_log = logging.getLogger("whereupon.publish")
 _SLOTS: Final = ("id", "root_id", "parent_id", "eta", "kwargsrepr")
 _TRANSPORT: Final = ("kombu.transport.redis", "Transport")
 _PUBLISHED: Final = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
@@ -91,6 +93,7 @@ def _allows_templates(app: Celery, producer: Producer) -> bool:
         and isinstance(conf.task_routes, dict | None)
         and type(app.amqp.router) is Router
         and all(map(_is_their_own, (type(app).send_task, type(producer).publish)))
+        and all(hasattr(producer.channel, name) for name in ("Client", "pool", "global_keyprefix"))
     )
 
 
@@ -101,11 +104,18 @@ def _is_their_own(function: Any) -> bool:
 def template_of(app: Celery, producer: Producer, send: Send, argument: str) -> Template | None:
     """Return the template of what `send` sends, whose task takes one argument of that name; None for none.
 
-    `send` takes what `Celery.send_task` does, but for the name of the task and how it is sent.
+    `send` takes what `Celery.send_task` does, but for the name of the task and how it is sent. A kombu that is
+    built otherwise than those known gets no template either.
     """
-    trial = Filling('["\\u00e9", {"%s": "%"}]', "shown %s", timedelta(0), "root", "parent")
-    if not _allows_templates(app, producer):
+    try:
+        return _checked(app, producer, send, argument) if _allows_templates(app, producer) else None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        _log.warning("messages for Celery are sent one by one, as its own look strange: %r", error)
         return None
+
+
+def _checked(app: Celery, producer: Producer, send: Send, argument: str) -> Template | None:
+    trial = Filling('["\\u00e9", {"%s": "%"}]', "shown %s", timedelta(0), "root", "parent")
     first = _kept(producer, send, argument, Filling("[1]", "x"), "first")
     second = _kept(producer, send, argument, trial, "second")
     known = app.amqp.as_task_v2("id", "name").headers.keys()
@@ -132,9 +142,11 @@ def _kept(
         )  # fmt: skip
     finally:
         del channel._put  # noqa: SLF001
-    if len(kept) != 1 or kept[0][0] in channel._expires or kept[0][1]["headers"]["expires"]:  # noqa: SLF001
+    if len(kept) != 1:
         return None
     queue, message = kept[0]
+    if queue in getattr(channel, "_expires", ()) or message["headers"]["expires"]:
+        return None
     key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))  # noqa: SLF001
     return key, json.loads(json.dumps(message))
 
