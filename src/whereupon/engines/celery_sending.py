@@ -36,7 +36,7 @@ _TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
     "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
 }
 _AS_OURS: Final[dict[str, Any]] = {"retry": False, "ignore_result": True, "serializer": "json"}
-_START: Final = {"redis": "redis-server --port {}", "amqp": "rabbitmq-server"}
+_SERVERS: Final = {"redis": " (redis-server)", "amqp": " (rabbitmq-server)"}
 
 
 class Outgoing(NamedTuple):
@@ -178,10 +178,9 @@ class Sender:
         return producer
 
     def _away(self, connection: Any, error: Exception, sent: int) -> EngineUnavailable:
-        how = _START.get(self.driver, "").format(connection.port)
         return EngineUnavailable(
             f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
-            fix=f"start it{f', for example with {how}' if how else ''}, or mend broker_url",
+            fix=f"start it{_SERVERS.get(self.driver, '')}, or mend broker_url of Celery",
             sent=sent,
         )
 

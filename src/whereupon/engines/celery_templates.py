@@ -104,8 +104,8 @@ def _is_their_own(function: Any) -> bool:
 def template_of(app: Celery, producer: Producer, send: Send, argument: str) -> Template | None:
     """Return the template of what `send` sends, whose task takes one argument of that name; None for none.
 
-    `send` takes what `Celery.send_task` does, but for the name of the task and how it is sent. A kombu that is
-    built otherwise than those known gets no template either.
+    `send` takes what `Celery.send_task` does, but for the name of the task and how it is sent. Where kombu is
+    built otherwise than those versions that are known there is none either.
     """
     try:
         return _checked(app, producer, send, argument) if _allows_templates(app, producer) else None

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from celery import Celery, signals
 from click.testing import CliRunner
+from kombu.messaging import Producer
+from kombu.transport import virtual
+from kombu.transport.redis import Channel
 
 from whereupon import (
     Event,
@@ -309,6 +312,18 @@ def test_where_anything_is_unusual_celery_sends_by_itself(on_redis, redis, conf)
         publish_many([Billed(number=1), Billed(number=2)])
     assert list(store.engine._sender._templates.values()) == [None]
     assert sum(lists_of(redis).values()) == 2
+
+
+def test_a_kombu_that_is_built_otherwise_is_left_to_send_by_itself(on_redis, redis, monkeypatch, caplog):
+    monkeypatch.delattr(virtual.Channel, "_get_message_priority")
+    monkeypatch.setattr(Channel, "_put", lambda self, queue, message, **_: self.client.lpush(queue, "x"))
+    store = on_redis(table=TABLE[:1])
+    monkeypatch.delattr(Producer, "batch", raising=False)
+    with using_store(store):
+        publish(Billed(number=1))
+    assert list(store.engine._sender._templates.values()) == [None]
+    assert "sent one by one" in caplog.text
+    assert sum(lists_of(redis).values()) == 1
 
 
 def test_routes_by_name_are_followed(on_redis, redis):
