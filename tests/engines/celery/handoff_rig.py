@@ -14,6 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
+from celery import Celery
+
 from tests.engines.local.conftest import ROOT
 from whereupon.testing import using_store
 
@@ -34,6 +36,7 @@ class Rig:
         os.environ["WORKER_APP"] = str(folder)
         os.environ |= environment
         os.environ["ROLE"] = "publisher"
+        Celery("current")  # where shared tasks look for themselves; that of another test may be closed
         self.module = importlib.import_module(APP)
         self.app = self.module.make_app(broker.url)
         self.store = self.module.make_store(self.app)
