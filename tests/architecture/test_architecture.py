@@ -24,6 +24,7 @@ LAYERS = [
     *("engine_protocol",),
     *(
         "routing",
+        "handoff",
         "store",
         "publishing",
         "handling",
