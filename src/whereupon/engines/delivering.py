@@ -54,10 +54,15 @@ class Deliverer:
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         """Handle deliveries of these subscriptions, if nobody else has.
 
-        While the ledger cannot be reached this waits, as there is nothing that the process could do.
+        While the ledger cannot be reached this waits, as there is nothing that the process could do. It waits
+        too while as many of the subscriber are running in this process as `concurrency=` allows.
         """
         if self._pid != os.getpid():
             self._begin()
+        with self._runner.turn(next(iter(subscriptions.values())).subscriber):
+            self._deliver(deliveries, subscriptions)
+
+    def _deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         with self._lock:
             try:
                 jobs = self._patiently(
