@@ -15,7 +15,7 @@ from typing import Self
 ROOT = Path(__file__).parent.parent
 """The folder from which `bench` can be imported."""
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SESSION, _USER, _SYSTEM = 3, 11, 12  # in /proc/PID/stat, counted behind the name
+_PARENT, _SESSION, _USER, _SYSTEM = 1, 3, 11, 12  # in /proc/PID/stat, counted behind the name
 
 
 class WorkerEnded(Exception):
@@ -42,14 +42,16 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        members = self._members()
         self._leader.kill()
         deadline = time.monotonic() + 5
-        while (members := self._members()) and time.monotonic() < deadline:
+        while members and time.monotonic() < deadline:
             for pid in members:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._leader.poll()
             time.sleep(0.01)
+            members = self._members()
         self._leader.wait()
 
     def check(self) -> None:
@@ -65,13 +67,20 @@ class Session:
         return sum(int(each[_USER]) + int(each[_SYSTEM]) for each in spent if each) / _TICKS
 
     def _members(self) -> list[int]:
-        """Find the processes of the session; children of a local worker are in groups of their own."""
+        """Find the processes of the session; children of a local worker are in groups of their own.
+
+        The helper of an engine's worker is in a session of its own.
+        """
         leader = str(self._leader.pid)
-        found = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-        return [pid for pid in found if (stat := _stat(pid)) and stat[_SESSION] == leader and stat[0] != "Z"]
+        found = {path.name: _stat(path.name) for path in Path("/proc").glob("[0-9]*")}
+        return [
+            int(pid)
+            for pid, stat in found.items()
+            if stat and leader in (stat[_SESSION], stat[_PARENT]) and stat[0] != "Z"
+        ]
 
 
-def _stat(pid: int) -> list[str]:
+def _stat(pid: int | str) -> list[str]:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from bench.engines import ENGINES
 from bench.lines import Line
 from bench.rows import (
     claims_postgres,
@@ -11,9 +13,11 @@ from bench.rows import (
     control,
     drain,
     drain_postgres,
+    handling_engines,
     handoff_celery,
     importing,
     latency,
+    latency_engines,
     latency_postgres,
     outbox,
     planning,
@@ -42,5 +46,7 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "drain-postgres": drain_postgres.measure,
     "waiting-postgres": waiting_postgres.measure,
     "handoff-celery": handoff_celery.measure,
+    **{f"handling-{name}": partial(handling_engines.measure, name) for name in ENGINES},
+    **{f"latency-{name}": partial(latency_engines.measure, name) for name in ENGINES},
 }
 """What `--only` takes, and the function that measures it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.lines import Line, at_least_times, better_by
 from bench.peers import import_peer
-from bench.redis import connect, redis_on_our_core
+from bench.redis_server import connect, redis_on_our_core
 from bench.rounds import shuffled
 from bench.scale import Scale
 from bench.shop.event_store import handing_off, installed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,12 +52,12 @@ def latency_lines(
     scale: Scale,
     goals: tuple[Goals, Goals],
     pause: tuple[float, float] = PAUSE,
+    command: Sequence[str] = ("whereupon", "worker", "--store", event_store.NAME),
 ) -> list[Line]:
     """Publish so many events into one ledger, one at a time; the goals are those of the p50 and the p99."""
     control = Control(folder)
     marks = Marks.create(folder / "marks", count + 1)
     environment = {VARIABLE: str(marks.path), **event_store.environment_of(ledger)}
-    command = ("whereupon", "worker", "--store", event_store.NAME)
     with Session(command, environment, folder / "log") as worker, installed(noting(ledger)):
         begun = [_published(place, marks, worker, control, pause) for place in range(count + 1)]
         share = _idle_share(worker, float(scale.size(5, 1)))

@@ -15,6 +15,7 @@ from whereupon.ledger_protocol import Ledger
 from whereupon.store import swap
 
 if TYPE_CHECKING:
+    from whereupon.engine_protocol import Engine
     from whereupon.ledger import PostgresLedger
 
 NAME = "bench.shop.event_store:store"
@@ -32,9 +33,9 @@ def new_ledger(path: Path, journal: Journal) -> SQLiteLedger:
     return ledger
 
 
-def noting(ledger: Ledger) -> EventStore:
+def noting(ledger: Ledger, engine: Engine | None = None) -> EventStore:
     """Build the store whose one subscriber marks what it handles."""
-    return EventStore(subscriptions=[subscribe(note, to=PipelineCreated)], ledger=ledger)
+    return EventStore(subscriptions=[subscribe(note, to=PipelineCreated)], ledger=ledger, engine=engine)
 
 
 def fanning_out(ledger: Ledger, count: int) -> EventStore:
@@ -63,7 +64,7 @@ def environment_of(ledger: SQLiteLedger | PostgresLedger) -> dict[str, str]:
     return {LEDGER: ledger.url, POOLED: "yes" if ledger.pooled else ""}
 
 
-def _named_ledger() -> Ledger:
+def named_ledger() -> Ledger:
     """Return the ledger that the environment names."""
     name = os.environ[LEDGER]
     if name.startswith("postgresql://"):
@@ -88,4 +89,4 @@ def __getattr__(name: str) -> object:
     """Build `store` when a worker asks for it, and not when the bench imports this module."""
     if name != "store":
         raise AttributeError(name)
-    return noting(_named_ledger())
+    return noting(named_ledger())

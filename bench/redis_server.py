@@ -1,8 +1,4 @@
-"""A Redis server for one row: its own, keeping nothing on disk, on the core of the process that measures.
-
-What a round trip costs changes threefold with where both run, so they share a core, and the row says what a
-PING took in the same rounds.
-"""
+"""A Redis server for one row: its own, keeping nothing on disk."""
 
 from __future__ import annotations
 
@@ -23,24 +19,35 @@ _START = 10.0  # seconds
 
 
 @contextmanager
-def redis_on_our_core() -> Iterator[int]:
-    """Start a server on a port of its own, and keep it and this process on one core. Raises `PeerMissing`."""
+def redis_server() -> Iterator[int]:
+    """Start a server on a port of its own. Raises `PeerMissing`."""
     program = shutil.which("redis-server")
     if program is None:
         raise PeerMissing("Redis is not installed: apt install redis-server")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="whereupon-bench-redis-") as folder:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            connect(port).close()
+            yield port
+        finally:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def redis_on_our_core() -> Iterator[int]:
+    """Start a server, and keep it and this process on one core. Raises `PeerMissing`.
+
+    What a round trip costs changes threefold with where both run, so the row says what a PING took in the
+    same rounds.
+    """
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})  # which the server inherits
-    port = free_port()
     try:
-        with tempfile.TemporaryDirectory(prefix="whereupon-bench-redis-") as folder:
-            command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-            server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            try:
-                connect(port).close()
-                yield port
-            finally:
-                server.kill()
-                server.wait()
+        with redis_server() as port:
+            yield port
     finally:
         os.sched_setaffinity(0, allowed)
 
