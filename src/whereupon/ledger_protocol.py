@@ -67,6 +67,13 @@ class Connection(Protocol):
         """Open a transaction that writes; commits at the end, rolls back on an exception."""
         ...
 
+    def single(self) -> AbstractContextManager[Transaction]:
+        """Run a statement that is a transaction of its own, or several in one where that costs nothing.
+
+        Whoever runs several must not count on their being one.
+        """
+        ...
+
     def reading(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that only reads."""
         ...

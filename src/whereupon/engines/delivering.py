@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import threading
-import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from whereupon.deliveries import Close, Released
-from whereupon.engines.processes import describe_process, new_worker_id
+from whereupon.engines.holding import Holding
 from whereupon.engines.running import Runner
-from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
 from whereupon.handling import prepare
-from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from whereupon.deliveries import Claim
-    from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
-
-_PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
-
-_T = TypeVar("_T")
-_log = logging.getLogger("whereupon.worker")
 
 
 class Deliverer:
@@ -45,11 +33,7 @@ class Deliverer:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._local = threading.local()
-        self._worker: str | None = None
-        self._in_hand: set[int] = set()
-        self._in_doubt = False
+        self._holding = Holding(self._store, self._kind)
 
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         """Handle deliveries of these subscriptions, if nobody else has.
@@ -63,90 +47,30 @@ class Deliverer:
             self._deliver(deliveries, subscriptions)
 
     def _deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
-        with self._lock:
-            try:
-                jobs = self._patiently(
-                    lambda transaction: self._claim(transaction, deliveries, list(subscriptions))
-                )
-            except BaseException:
-                self._in_doubt = True
-                self._patiently(lambda transaction: self._claim(transaction, [], []))
-                raise
-            self._in_hand.update(each.delivery for job in jobs for each in job)
-            self._in_doubt = False
-        for claimed in jobs:
-            self._handle(claimed, subscriptions[claimed[0].subscription])
-
-    def close(self) -> None:
-        """Tell the ledger that this process ends, and give back what it holds without blame."""
-        if self._pid != os.getpid() or self._worker is None:
-            return
-        with contextlib.suppress(WhereuponError), self._connection().transaction() as transaction:
-            rescue.rescue(transaction, self._worker, blame=False)
-        self._worker = None
-        self._disconnect()
-
-    def _claim(
-        self, transaction: Transaction, deliveries: Sequence[int], known: Sequence[str]
-    ) -> list[list[Claim]]:
-        worker = self._registered(transaction)
-        if self._in_doubt:
-            claims.release_others(transaction, worker, sorted(self._in_hand))
-        return claims.claim_woken(transaction, worker, deliveries, known)
-
-    def _registered(self, transaction: Transaction) -> str:
-        """Return the worker that this process is, made known to the ledger if it is not, or not any more."""
-        if self._worker is None or rescue.lease(transaction, self._worker) is None:
-            self._worker = new_worker_id()
-            rescue.register(transaction, describe_process(self._worker, os.getpid(), self._kind))
-        return self._worker
-
-    def _handle(self, claimed: list[Claim], subscription: Subscription) -> None:
+        claimed: list[list[Claim]] = []
         closes: list[Close] = []
         try:
-            calls, refused = prepare(self._store, claimed, subscription)
-            closes += refused
-            for call in calls:
-                closes += self._runner.run(call)
-            self._patiently(lambda transaction: self._close(transaction, closes))
+            self._holding.claim(deliveries, list(subscriptions), claimed)
+            for job in claimed:
+                for ended in self._handled(job, subscriptions[job[0].subscription]):
+                    closes += ended
+                    self._holding.close(ended)
         except BaseException:
-            ended = {each.claim.delivery for each in closes}
-            closes += [Close(each, Released()) for each in claimed if each.delivery not in ended]
-            self._patiently(lambda transaction: self._close(transaction, closes))
+            known = {each.claim.delivery for each in closes}
+            rest = [each for job in claimed for each in job if each.delivery not in known]
+            self._holding.close([*closes, *(Close(each, Released()) for each in rest)])
             raise
         finally:
-            self._in_hand.difference_update(each.delivery for each in claimed)
+            self._holding.let_go(each for job in claimed for each in job)
 
-    def _close(self, transaction: Transaction, closes: list[Close]) -> None:
-        for lost in claims.close(transaction, closes):
-            _log.error("%s lost its claim on event %s", lost.claim.subscription, lost.claim.event_id)
+    def _handled(self, job: list[Claim], subscription: Subscription) -> Iterator[list[Close]]:
+        """Handle what one job holds, and yield how it ends as soon as it does."""
+        calls, refused = prepare(self._store, job, subscription)
+        yield refused
+        for call in calls:
+            yield self._runner.run(call)
 
-    def _patiently(self, work: Callable[[Transaction], _T]) -> _T:
-        """Do something in one transaction of the ledger, however long it takes until that is there."""
-        told = ""
-        while True:
-            try:
-                with self._connection().transaction() as transaction:
-                    done = work(transaction)
-            except (LedgerBusy, LedgerUnavailable) as error:
-                self._in_doubt |= isinstance(error, LedgerUnavailable) and not error.retry_is_safe
-                if str(error) != told:
-                    told = str(error)
-                    _log.error("%s", error)
-                self._disconnect()
-                time.sleep(_PATIENCE)
-                continue
-            return done
-
-    def _disconnect(self) -> None:
-        connection: Connection | None = getattr(self._local, "connection", None)
-        self._local.connection = None
-        if connection is not None:
-            connection.close()
-
-    def _connection(self) -> Connection:
-        """Return the connection of this thread."""
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._store.ledger.connect()
-        return connection
+    def close(self) -> None:
+        """Write what is finished, and give back what this process holds without blame, as it ends."""
+        if self._pid == os.getpid():
+            self._holding.end()

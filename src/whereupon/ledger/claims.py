@@ -242,12 +242,13 @@ def _take(
     token = secrets.randbits(62)
     transaction.run(_CLAIM, {"worker": worker, "token": token, "now": now, "ids": ids})
     rows = transaction.rows(_CLAIMED, {"token": token, "ids": ids})
-    claims = {row[0]: _claim(row, now) for row in rows}
+    claims = {row[0]: claim_of(row, now) for row in rows}
     found = [[claims[delivery] for delivery in job if delivery in claims] for job in jobs]
     return [job for job in found if job]
 
 
-def _claim(row: Row, now: int) -> Claim:
+def claim_of(row: Row, now: int) -> Claim:
+    """Make a claim of a row with its columns, the last of which is since when the payload is refused."""
     if row[-1] is None:
         return Claim._make(row)
     return Claim._make((*row[:-1], timedelta(milliseconds=now - row[-1])))
@@ -266,19 +267,19 @@ def close(transaction: Transaction, closes: Sequence[Close]) -> list[Close]:
     now = transaction.now()
     done: dict[tuple[int, str], list[Close]] = defaultdict(list)
     released: dict[int, list[Close]] = defaultdict(list)
-    lost: list[Close] = []
+    too_late: list[Close] = []
     for each in closes:
         if isinstance(each.result, Done):
             done[each.claim.token, each.result.outcome].append(each)
         elif isinstance(each.result, Released):
             released[each.claim.token].append(each)
         else:
-            lost += _fail(transaction, each, each.result, now)
+            too_late += _fail(transaction, each, each.result, now)
     for (token, outcome), group in done.items():
-        lost += _close_many(transaction, _DONE, group, {"token": token, "outcome": outcome, "now": now})
+        too_late += _close_many(transaction, _DONE, group, {"token": token, "outcome": outcome, "now": now})
     for token, group in released.items():
-        lost += _close_many(transaction, _RELEASE, group, {"token": token})
-    return lost
+        too_late += _close_many(transaction, _RELEASE, group, {"token": token})
+    return too_late
 
 
 def close_once(transaction: Transaction, closes: Sequence[Close]) -> bool:
@@ -310,7 +311,12 @@ def _close_many(
     ids = [each.claim.delivery for each in group]
     if transaction.run(sql, parameters | {"ids": ids}) == len(group):
         return []
-    return [each for each in group if not _is_closed(transaction, each)]
+    return lost(transaction, group)
+
+
+def lost(transaction: Transaction, closes: Iterable[Close]) -> list[Close]:
+    """Return those closes that can take no effect any more, and did not."""
+    return [each for each in closes if not _is_closed(transaction, each)]
 
 
 def _is_closed(transaction: Transaction, close: Close) -> bool:
@@ -324,7 +330,7 @@ def _fail(transaction: Transaction, close: Close, result: Retry | Waiting | Park
     key = _key(close)
     found = transaction.rows(_HISTORY_OF, key)
     if not found:
-        return [close]
+        return lost(transaction, [close])
     waited = _milliseconds(close.claim.refused_for or timedelta(0))
     ending: dict[str, Any]
     match result:

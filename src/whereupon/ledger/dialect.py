@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from whereupon.ledger_protocol import Parameters, Row
 
-_NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 _NOTHING: Final[Mapping[str, Any]] = {}
 ParameterStyle = Literal["named", "pyformat"]
 
@@ -75,7 +75,7 @@ class Clock:
         if self.dialect.name == "sqlite":
             return time.time_ns() // 1_000_000
         if self._now is None:
-            self._now = int(self.rows(_NOW)[0][0])
+            self._now = int(self.rows(NOW)[0][0])
         return self._now
 
     def rows(self, sql: str, parameters: Parameters = _NOTHING) -> list[Row]:

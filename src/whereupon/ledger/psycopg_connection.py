@@ -195,6 +195,18 @@ class PsycopgConnection:
             yield PsycopgTransaction(self.raw, self.dialect)
 
     @contextlib.contextmanager
+    def single(self) -> Iterator[PsycopgTransaction]:
+        """Run statements each of which commits by itself, in one round trip."""
+        with translated(self._conninfo):
+            try:
+                yield PsycopgTransaction(self.raw, self.dialect)
+            except psycopg.OperationalError as error:
+                unknown = unheard_commit(error)
+                if unknown is None:
+                    raise
+                raise unknown from error
+
+    @contextlib.contextmanager
     def reading(self) -> Iterator[PsycopgTransaction]:
         """Open a transaction that only reads: one picture of the database for several statements."""
         with translated(self._conninfo):

@@ -189,6 +189,10 @@ class SQLiteConnection:
                     self.raw.rollback()
                 raise
 
+    def single(self) -> contextlib.AbstractContextManager[SQLiteTransaction]:
+        """Open a transaction that writes: as there is no round trip, statements need not be one."""
+        return self.transaction()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that only reads: one picture of the database for several statements."""
