@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from whereupon.deliveries import Claim, Close
     from whereupon.ledger_protocol import Row, Transaction
 
-# `known` goes first, as in a rescue, so that the two wait for each other in one order.
+# The order keeps two of them, or one and a rescue, from waiting for each other: `known` goes first, as in a
+# rescue; then what may wait, which is `closed`; and `named`, which keeps locks of what it leaves out, last.
 # `(SELECT CAST ...)` hides from the planner how long an array is, so that it need not plan anew each time;
 # `state || ''` is no condition of a partial index: those of what is open or claimed are long where an old
 # snapshot is held, and rows are looked up by their id here
@@ -41,6 +42,7 @@ _EXCHANGE: Final = """
         WHERE id = ANY(CAST((SELECT CAST(:ids AS bigint[])) AS bigint[])) AND state || '' = 'open'
             AND due_at <= (SELECT now FROM clock) AND crashes < :below
             AND subscription = ANY(:subscriptions) AND EXISTS (SELECT 1 FROM known)
+            AND (SELECT count(*) FROM COUNTED) >= 0
         FOR UPDATE SKIP LOCKED
     ),
     grouped AS MATERIALIZED (

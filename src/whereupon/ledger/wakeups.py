@@ -32,13 +32,20 @@ _ANY_UNSENT: Final = """
         AND subscription = ANY(:subscriptions)
     LIMIT 1
 """
+# a relay waits for no worker, which may be waiting for the relay: what is being claimed is left out
 _MARK: Final = """
     UPDATE whereupon_delivery SET woken_at = :now
-    WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NULL
+    WHERE id IN (
+        SELECT id FROM whereupon_delivery WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NULL
+        FOR UPDATE SKIP LOCKED
+    )
 """
 _FORGET: Final = """
     UPDATE whereupon_delivery SET woken_at = NULL
-    WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NOT NULL
+    WHERE id IN (
+        SELECT id FROM whereupon_delivery WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    )
 """
 
 
