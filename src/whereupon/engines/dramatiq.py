@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +17,9 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import TimeLimit
 
 from whereupon.engine_protocol import Features
-from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
+from whereupon.engines.dramatiq_helping import Helping
 from whereupon.engines.dramatiq_sending import Sender, sender_to
-from whereupon.engines.helper import Helper
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
@@ -82,7 +80,7 @@ class DramatiqEngine:
         return next((each for each in self._broker.middleware if isinstance(each, TimeLimit)), None)
 
     def register(self, store: EventStore) -> None:
-        """Make an actor of each subscriber, and start the helper with each worker process.
+        """Make an actor of each subscriber, and start a helper with the workers.
 
         Raises `InvalidConfiguration` where the broker has another actor of that name.
         """
@@ -90,7 +88,7 @@ class DramatiqEngine:
         for job in jobs_of(store.routes):
             self._actor(deliverer, job)
             self._subscribers.append(job.subscriber)
-        self._broker.add_middleware(_Helping(store, self._store_name, deliverer))
+        self._broker.add_middleware(Helping(store, self._store_name, deliverer))
 
     def _actor(self, deliverer: Deliverer, job: Job) -> None:
         if job.name in self._broker.actors:
@@ -193,28 +191,3 @@ def _limited(function: Callable[..., object], limit: TimeLimit, timeout: timedel
             manager.remove_timeout(threading.get_ident())
 
     return run
-
-
-class _Helping(dramatiq.Middleware):
-    """Starts a helper with each worker process, and ends it with that."""
-
-    def __init__(self, store: EventStore, name: str | None, deliverer: Deliverer) -> None:
-        self._store = store
-        self._name = name
-        self._deliverer = deliverer
-        self._helpers: list[Helper] = []
-
-    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Start the helper; a process for which none could find the store ends before it takes messages."""
-        del broker, worker
-        try:
-            self._helpers.append(Helper(name_of(self._store, self._name)))
-        except InvalidConfiguration as error:
-            sys.exit(str(error))
-
-    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Stop the helper, and give back what this process holds."""
-        del broker, worker
-        while self._helpers:
-            self._helpers.pop().stop()
-        self._deliverer.close()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from redis import Redis as Client
@@ -29,6 +30,10 @@ class TeamKind(DramatiqKind):
     app = "tests.engines.dramatiq.team_app"
     processes, threads = 1, 4
     sends_again_soon = False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -100,18 +105,31 @@ def test_a_handler_finishes_where_the_team_interrupts_its_own(rig):
     assert rig.count("start", "unlimited")[number] == rig.count("done", "unlimited")[number] == 1
 
 
-def test_helpers_end_with_their_processes_and_not_with_the_parent(rig):
-    rig.end_workers()
-    rig.at_least(1)
-    publish(Happened(number=(number := rig.number())))
-    rig.until_quiet()
-    (process,) = {line.pid for line in rig.log() if line.number == number}
-    os.kill(rig.running()[0].pid, signal.SIGKILL)
-    publish(Happened(number=(number := rig.number())))
-    rig.until(lambda: rig.count("done", "unlimited")[number])
-    assert len(rig.helpers()) == 1, "an orphan goes on, with its helper"
-    os.kill(process, signal.SIGKILL)
-    rig.until(lambda: not rig.helpers())
+class GroupKind(TeamKind):
+    """Three processes that one parent has started."""
+
+    processes, threads = 3, 1
+
+
+def test_processes_of_one_parent_take_turns_with_the_helper_and_end_it(redis, tmp_path):
+    redis.lose_everything()
+    kind = GroupKind("dramatiq-group", tmp_path, redis)
+    with engine_contract.Rig(kind) as rig:
+        rig.at_least(1)
+        rig.until(rig.helpers)
+        time.sleep(1)
+        (first,) = rig.helpers()
+        os.kill(rig.running()[0].pid, signal.SIGKILL)  # what lives on is nobody's
+        publish(Happened(number=(number := rig.number())))
+        rig.until(lambda: rig.count("done", "unlimited")[number])
+        assert rig.helpers() == [first], "it ends with its process, and not with the parent"
+        for _ in range(3):
+            (helper,) = rig.helpers()
+            os.kill(parent_of(helper), signal.SIGKILL)
+            rig.until(lambda helper=helper: helper not in rig.helpers())
+            time.sleep(1)
+        assert rig.helpers() == []
+    kind.close()
 
 
 def test_a_worker_whose_store_no_helper_could_find_takes_no_messages(rig, redis):
