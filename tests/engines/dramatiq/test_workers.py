@@ -38,6 +38,7 @@ def parent_of(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def rig(redis, tmp_path_factory):
+    redis.lose_everything()
     kind = TeamKind("dramatiq-team", tmp_path_factory.mktemp("team"), redis)
     with engine_contract.Rig(kind) as rig:
         yield rig
@@ -80,8 +81,12 @@ def test_what_is_no_message_stops_nobody(rig, redis):
 def test_what_a_dead_worker_had_fetched_is_sent_again_within_seconds(rig):
     rig.at_least(2)
     warm, *numbers = [rig.number() for _ in range(41)]
-    publish_many([Happened(number=warm, what="0.3") for _ in range(16)])
-    rig.until(lambda: len({line.pid for line in rig.log() if line.number == warm}) == 2)
+
+    def are_both_known() -> bool:
+        publish(Happened(number=warm, what="0.2"))
+        return len({line.pid for line in rig.log() if line.number == warm}) == 2
+
+    rig.until(are_both_known)
     rig.until_quiet()
     time.sleep(2)  # the relays have seen both workers
     publish_many([Happened(number=each, what="0.5") for each in numbers])
