@@ -41,6 +41,10 @@ class Redis:
         )  # fmt: skip
         wait_for_port(self.port)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -109,7 +113,7 @@ class RabbitMQ:
 
     def lose_everything(self) -> None:
         for queue in self._queues():
-            self._control("delete_queue", queue)
+            self.control("delete_queue", queue)
 
     def waiting(self) -> int:
         """Return how many messages lie in Celery's queue."""
@@ -117,10 +121,11 @@ class RabbitMQ:
             return connection.default_channel.queue_declare("celery", passive=True).message_count
 
     def _queues(self) -> list[str]:
-        lines = self._control("list_queues", "name").splitlines()
+        lines = self.control("list_queues", "name").splitlines()
         return [line for line in lines if line in {"celery", "default", "other"}]
 
-    def _control(self, *words: str) -> str:
+    def control(self, *words: str) -> str:
+        """Run one command as rabbitmqctl does."""
         script = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
         program = script if script.exists() else "rabbitmqctl"
         done = subprocess.run(
@@ -128,6 +133,10 @@ class RabbitMQ:
             env=self._environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return done.stdout
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "pid").read_text())
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from whereupon.engine_protocol import WakeUp
 from whereupon.errors import EngineUnavailable
-from whereupon.ledger import wakeups
+from whereupon.ledger import rescue, wakeups
 from whereupon.subscribers import PRIORITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from threading import Event as Flag
 
     from whereupon.engine_protocol import Engine
@@ -31,7 +31,7 @@ BOUND: Final = 1_000
 """How many wake-ups of one queue are outstanding at most."""
 RESEND: Final = 30.0
 """After how many seconds without a claim the wake-ups of a queue are sent again; doubles each time."""
-_AT_START: Final = 5.0  # the same, while this relay has not seen a claim yet: its engine may be new, too
+_SOONER: Final = 5.0  # the same while this relay has not seen a claim yet, and after a worker is gone
 _LONGEST: Final = 3600.0
 _OVERTAKEN: Final = 60_000  # milliseconds later sent and claimed already: the earlier one has been lost
 _LOOK: Final = 1.0  # seconds between two looks at what is outstanding
@@ -49,23 +49,35 @@ class _Queue:
     subscriptions: tuple[str, ...]
     outstanding: dict[int, int] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
-    patience: float = _AT_START
+    patience: float = _SOONER
     latest_claimed: int = 0
+    marked_at: int = 0
+    worker_gone_at: int = 0
+
+    def note_sent(self, due: Sequence[Due]) -> None:
+        """Remember what was sent, as it may be claimed before the next look."""
+        self.outstanding.update((delivery, self.marked_at) for unit in due for delivery in unit.stands_for)
 
     def doubtful(self, now: Mapping[int, int]) -> list[int]:
         """Compare with what is outstanding now, and return the deliveries whose wake-ups seem to be lost.
 
-        Nobody has claimed anything for a while: all of them. Somebody has: those that were overtaken by far.
+        Nobody has claimed anything for a while: all of them. Somebody has: those that were overtaken by far,
+        or by anything sent after a worker was gone, which may have held them in its memory.
         """
         claimed = [sent for delivery, sent in self.outstanding.items() if delivery not in now]
         self.outstanding = dict(now)
         if claimed or not now:
-            self.moved_at, self.patience = time.monotonic(), RESEND
+            self.worker_gone_at = self.worker_gone_at if now else 0
+            self.moved_at, self.patience = time.monotonic(), _SOONER if self.worker_gone_at else RESEND
             self.latest_claimed = max([self.latest_claimed, *claimed])
         elif time.monotonic() - self.moved_at >= self.patience:
             self.moved_at, self.patience = time.monotonic(), min(self.patience * 2, _LONGEST)
+            self.worker_gone_at = 0
             return list(now)
-        return [delivery for delivery, sent in now.items() if sent < self.latest_claimed - _OVERTAKEN]
+        overtaken = self.latest_claimed - _OVERTAKEN
+        if 0 < self.worker_gone_at < self.latest_claimed:
+            overtaken, self.worker_gone_at = max(overtaken, self.worker_gone_at), 0
+        return [delivery for delivery, sent in now.items() if sent <= overtaken]
 
 
 class Relay:
@@ -79,6 +91,7 @@ class Relay:
         for subscription in ranked:
             queues[subscription.subscriber.options.queue] += subscription.ids
         self._queues = [_Queue(name, tuple(ids)) for name, ids in queues.items()]
+        self._workers: set[str] = set()
         self._looked_at = -_LOOK
         self._pause = 0.0
         self._next_try = 0.0
@@ -96,6 +109,8 @@ class Relay:
         is_look = time.monotonic() - self._looked_at >= _LOOK
         if is_look:
             self._looked_at = time.monotonic()
+            if self._engine.features.fetches_ahead:
+                self._look_for_workers(connection)
         sent = 0
         for queue in self._queues:
             if time.monotonic() < self._next_try:  # the broker is away, for all queues
@@ -103,9 +118,23 @@ class Relay:
             sent += self._serve(connection, queue, is_look=is_look)
         return sent
 
+    def _look_for_workers(self, connection: Connection) -> None:
+        """Note when a worker is gone, with jobs that it had fetched and not begun."""
+        with connection.reading() as transaction:
+            known = rescue.processes(transaction)
+            now = transaction.now()
+        workers = {each.id for each in known if each.kind == self._engine.kind}
+        if self._workers - workers:
+            for queue in self._queues:
+                queue.worker_gone_at, queue.patience = now, min(queue.patience, _SOONER)
+        self._workers = workers
+
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
         due = self._mark(connection, queue, is_look=is_look)
-        return len(due) if due and self._send(connection, queue, due) else 0
+        if not due or not self._send(connection, queue, due):
+            return 0
+        queue.note_sent(due)
+        return len(due)
 
     def _mark(self, connection: Connection, queue: _Queue, *, is_look: bool) -> list[Due]:
         """Choose what to send, within the bound, and note it in the ledger before it is sent.
@@ -120,12 +149,14 @@ class Relay:
                 return []
         with connection.transaction() as transaction:
             if lost:
-                count = wakeups.forget(transaction, lost)
-                _log.warning("%d jobs of the queue %s seem to be lost and are sent again", count, queue.name)
+                until = max(outstanding[each] for each in lost)
+                if count := wakeups.forget(transaction, lost, until):  # or another relay has sent them again
+                    text = "%d jobs of the queue %s seem to be lost and are sent again"
+                    _log.warning(text, count, queue.name)
             wakeups.take_turns(transaction)
             room = BOUND - len(wakeups.outstanding(transaction, queue.subscriptions))
             due = wakeups.unsent(transaction, queue.subscriptions, room) if room > 0 else []
-            wakeups.mark(transaction, due)
+            queue.marked_at = wakeups.mark(transaction, due)
             return due
 
     def _send(self, connection: Connection, queue: _Queue, due: list[Due]) -> bool:

@@ -106,6 +106,18 @@ def test_what_was_lost_is_forgotten_and_sent_again_and_a_claimed_one_is_not(benc
     assert send(bench, A) == [2]
 
 
+def test_what_another_relay_has_sent_again_is_not_forgotten(bench):
+    bench.publish(A)
+    send(bench, A)
+    seen = outstanding(bench, A)
+    bench.advance(30)
+    for forgotten in (1, 0):
+        with bench.transaction() as transaction:
+            assert wakeups.forget(transaction, [1], until=seen[1]) == forgotten
+        send(bench, A)
+    assert outstanding(bench, A) == {1: bench.clock}
+
+
 def test_a_claim_by_id_takes_only_what_is_open_due_and_known(bench):
     worker = bench.worker()
     bench.publish(A)

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.errors import BrokerConnectionError as BrokerAway
 from dramatiq.middleware import TimeLimit
 
 from whereupon.engine_protocol import Features
-from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
+from whereupon.engines.dramatiq_helping import Helping
 from whereupon.engines.dramatiq_sending import Sender, sender_to
-from whereupon.engines.helper import Helper
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import timedelta
 
     from whereupon.engine_protocol import WakeUp
     from whereupon.errors import WhereuponError
@@ -36,6 +35,11 @@ if TYPE_CHECKING:
     from whereupon.subscriptions import Subscription
 
 _QUEUE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+_OPTIONS: Final = {
+    "max_retries": 0, "retry_when": None, "max_age": float("inf"), "time_limit": float("inf"),
+    "notify_shutdown": False,
+}  # fmt: skip
+"""What the team's middleware does to its own messages by default, and must not do to ours."""
 _PRIORITIES: Final[dict[Priority, int]] = {"high": -10, "normal": 0, "low": 10}
 """Lower is sooner with Dramatiq, and the team's own actors have 0."""
 
@@ -48,7 +52,7 @@ class DramatiqEngine:
     """
 
     kind: Final = "dramatiq"
-    features: Final = Features(priority=True)
+    features: Final = Features(one_round_trip=True, priority=True, fetches_ahead=True)
 
     def __init__(self, broker: dramatiq.Broker, *, store_name: str | None = None) -> None:
         self._broker = broker
@@ -65,18 +69,18 @@ class DramatiqEngine:
                 where=subscriber.where,
                 fix="begin with a letter or _, and go on with letters, digits, dots, dashes and _",
             )
-        if options.timeout is not None and not subscriber.is_async and not self._has_time_limits():
+        if options.timeout is not None and not subscriber.is_async and self._time_limit() is None:
             yield InvalidSubscriber(
                 f"{subscriber.name} has timeout=, and the broker has no TimeLimit middleware to honour it",
                 where=subscriber.where,
                 fix="add dramatiq.middleware.TimeLimit() to the broker",
             )
 
-    def _has_time_limits(self) -> bool:
-        return any(isinstance(each, TimeLimit) for each in self._broker.middleware)
+    def _time_limit(self) -> TimeLimit | None:
+        return next((each for each in self._broker.middleware if isinstance(each, TimeLimit)), None)
 
     def register(self, store: EventStore) -> None:
-        """Make an actor of each subscriber, and start the helper with each worker process.
+        """Make an actor of each subscriber, and start a helper with the workers.
 
         Raises `InvalidConfiguration` where the broker has another actor of that name.
         """
@@ -84,24 +88,26 @@ class DramatiqEngine:
         for job in jobs_of(store.routes):
             self._actor(deliverer, job)
             self._subscribers.append(job.subscriber)
-        self._broker.add_middleware(_Helping(store, self._store_name, deliverer))
+        self._broker.add_middleware(Helping(store, self._store_name, deliverer))
 
     def _actor(self, deliverer: Deliverer, job: Job) -> None:
-        def handle(*arguments: Any, **given: Any) -> None:
-            deliverer.deliver(checked(job.name, given if not arguments else {}), job.subscriptions)
-
         if job.name in self._broker.actors:
             raise InvalidConfiguration(
                 f"the broker has an actor called {job.name} already",
                 where=job.subscriber.where,
                 fix='give the subscriber another name: @subscriber(name="...")',
             )
-        options = job.subscriber.options
-        limit = options.timeout if not job.subscriber.is_async else None
-        milliseconds = limit.total_seconds() * 1000 if limit else float("inf")
-        wanted = {"max_retries": 0, "time_limit": milliseconds, "max_age": float("inf")}
+        options, known, time_limit = job.subscriber.options, job.subscriptions, self._time_limit()
+        if time_limit is not None and options.timeout is not None and not job.subscriber.is_async:
+            function = _limited(job.subscriber.function, time_limit, options.timeout)
+            limited = replace(job.subscriber, function=function)
+            known = {id_: replace(each, subscriber=limited) for id_, each in known.items()}
+
+        def handle(*arguments: Any, **given: Any) -> None:
+            deliverer.deliver(checked(job.name, given if not arguments else {}), known)
+
         of_middleware: dict[str, Any] = {
-            name: value for name, value in wanted.items() if name in self._broker.actor_options
+            name: value for name, value in _OPTIONS.items() if name in self._broker.actor_options
         }
         dramatiq.actor(
             actor_name=job.name,
@@ -112,7 +118,7 @@ class DramatiqEngine:
         )(handle)
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
-        """Send wake-ups: on Redis in two round trips, on RabbitMQ one by one, each confirmed.
+        """Send wake-ups in one round trip; RabbitMQ confirms them.
 
         Raises `EngineUnavailable`, `InvalidConfiguration`.
         """
@@ -124,7 +130,7 @@ class DramatiqEngine:
         messages = [_message(each) for each in wake_ups]
         try:
             self._sender().send(messages)
-        except (BrokerAway, OSError) as error:
+        except OSError as error:
             self.close()
             raise EngineUnavailable(
                 f"{self._sender().place} does not take jobs ({type(error).__name__}: {error})",
@@ -155,7 +161,7 @@ class DramatiqEngine:
             yield "warning", "the encoder of messages is not JSON: who can write to the broker may run code"
         try:
             yield from self._sender().findings({each.options.queue for each in self._subscribers})
-        except (BrokerAway, OSError) as error:
+        except OSError as error:
             yield "error", f"{self._sender().place} does not answer: {error}"
             self.close()
 
@@ -170,26 +176,18 @@ def _message(wake_up: WakeUp) -> dramatiq.Message[Any]:
     )
 
 
-class _Helping(dramatiq.Middleware):
-    """Starts a helper with each worker process, and ends it with that."""
+def _limited(function: Callable[..., object], limit: TimeLimit, timeout: timedelta) -> Callable[..., object]:
+    """Return a subscriber that Dramatiq interrupts when it runs for too long.
 
-    def __init__(self, store: EventStore, name: str | None, deliverer: Deliverer) -> None:
-        self._store = store
-        self._name = name
-        self._deliverer = deliverer
-        self._helpers: list[Helper] = []
+    A limit of the actor would count all events of a group, and the wait for a turn or for the ledger.
+    """
+    manager: Any = limit.manager
 
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Start the helper; a process for which none could find the store ends."""
-        del broker, worker
+    def run(*arguments: Any) -> object:
+        manager.add_timeout(threading.get_ident(), timeout.total_seconds() * 1000)
         try:
-            self._helpers.append(Helper(name_of(self._store, self._name)))
-        except InvalidConfiguration as error:
-            sys.exit(str(error))
+            return function(*arguments)
+        finally:
+            manager.remove_timeout(threading.get_ident())
 
-    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Stop the helper, and give back what this process holds."""
-        del broker, worker
-        while self._helpers:
-            self._helpers.pop().stop()
-        self._deliverer.close()
+    return run

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
-from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from whereupon.engines import redis_clients
+from whereupon.engines.dramatiq_rabbitmq import RabbitMQSender
 from whereupon.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -18,11 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     import dramatiq
-    from pika.connection import Parameters
 
     from whereupon.ledger_protocol import Finding
-
-_SECONDS: Final = 2  # within which a server must answer
 
 
 class Sender(Protocol):
@@ -32,11 +28,11 @@ class Sender(Protocol):
     server: ClassVar[str]
 
     def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
-        """Send messages. Raises an OSError or Dramatiq's own error of connections; some may be sent then."""
+        """Send messages. Raises an OSError within a few seconds; some may be sent then."""
         ...
 
     def findings(self, queues: AbstractSet[str]) -> Iterator[Finding]:
-        """Yield whether the server answers, and what is unsafe there. Raises the same errors."""
+        """Yield whether the server answers, and what is unsafe there. Raises an OSError."""
         ...
 
     def close(self) -> None:
@@ -57,34 +53,49 @@ def sender_to(broker: dramatiq.Broker) -> Sender:
 
 
 class RedisSender:
-    """Sends in one pipeline, in the namespace of the team's broker."""
+    """Sends in one pipeline, as one more broker beside the team's, with the same settings.
+
+    Redis keeps a heartbeat of each broker, and any broker clears up after the others by its own settings. So
+    there is one for as long as this lives, and it must not forget dead letters sooner than the team says.
+    """
 
     server: ClassVar[str] = "redis-server"
 
     def __init__(self, broker: RedisBroker) -> None:
-        self._namespace = broker.namespace
-        self._is_measured = False
         self._client = redis_clients.with_deadlines(broker.client.connection_pool)
         self.place = redis_clients.place_of(self._client.connection_pool)
+        self._is_measured = False
+        self._settings = {
+            "namespace": broker.namespace, "maintenance_chance": broker.maintenance_chance,
+            "heartbeat_timeout": broker.heartbeat_timeout, "dead_message_ttl": broker.dead_message_ttl,
+        }  # fmt: skip
+        self._pipeline = self._client.pipeline(transaction=False)
+        self._broker = self._broker_on(self._pipeline)
+
+    def _broker_on(self, client: redis.Redis) -> RedisBroker:
+        return RedisBroker(client=client, middleware=[], **self._settings)  # type: ignore[no-untyped-call]
 
     def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
-        """Send messages together: one round trip for Dramatiq's script, and one for all of them."""
+        """Send Dramatiq's script and all messages together, in one round trip."""
         try:
-            if not self._is_measured:  # by Dramatiq, once for each process, and not within a pipeline
-                self._broker(self._client).do_qsize("default")
-                self._is_measured = True
-            pipeline = self._client.pipeline(transaction=False)
-            broker = self._broker(pipeline)
+            self._measure()
+            self._pipeline.script_load(self._broker.scripts["dispatch"].script)
             for message in messages:
-                broker.enqueue(message)
-            pipeline.execute()
+                self._broker.enqueue(message)
+            self._pipeline.scripts.clear()  # or redis-py would ask first whether the script is there
+            self._pipeline.execute()
         except redis.RedisError as error:
             raise ConnectionError(str(error)) from error
+        finally:
+            self._pipeline.reset()
 
-    def _broker(self, client: redis.Redis) -> RedisBroker:
-        return RedisBroker(  # type: ignore[no-untyped-call]
-            client=client, namespace=self._namespace, middleware=[]
-        )
+    def _measure(self) -> None:
+        """Let Dramatiq find out how much its script may hold, once, which it cannot within a pipeline."""
+        if not self._is_measured:
+            measuring = self._broker_on(self._client)
+            measuring.broker_id = self._broker.broker_id
+            measuring.do_qsize("default")
+            self._is_measured = True
 
     def findings(self, queues: AbstractSet[str]) -> Iterator[Finding]:
         """Yield whether Redis answers, and whether it throws messages away. Nobody knows who consumes."""
@@ -97,51 +108,3 @@ class RedisSender:
     def close(self) -> None:
         """Close the connection."""
         self._client.connection_pool.disconnect()
-
-
-class RabbitMQSender:
-    """Sends one by one, each confirmed by the server."""
-
-    server: ClassVar[str] = "rabbitmq-server"
-
-    def __init__(self, broker: RabbitmqBroker) -> None:
-        self._broker = RabbitmqBroker(confirm_delivery=True, max_priority=broker.max_priority, middleware=[])
-        given: Any = broker.parameters if isinstance(broker.parameters, list) else [broker.parameters]
-        self._broker.parameters = [_with_deadlines(each) for each in given]
-        self.place = " or ".join(f"RabbitMQ at {each.host}:{each.port}" for each in given)
-
-    def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
-        """Send messages, and wait until each is confirmed."""
-        for message in messages:
-            self._broker.enqueue(message)
-
-    def findings(self, queues: AbstractSet[str]) -> Iterator[Finding]:
-        """Yield whether RabbitMQ answers, and which queues nobody consumes."""
-        try:
-            self._broker.channel  # noqa: B018 - opens the connection
-            yield "ok", f"{self.place} answers"
-            for queue in sorted(queues):
-                if not self._consumers(queue):
-                    yield "error", f"no worker consumes the queue {queue}; start one with dramatiq"
-        except AMQPError as error:
-            raise ConnectionError(repr(error)) from error
-
-    def _consumers(self, queue: str) -> int:
-        try:
-            found = self._broker.channel.queue_declare(queue=queue, passive=True)
-        except ChannelClosedByBroker:  # there is no such queue
-            del self._broker.channel
-            return 0
-        return int(found.method.consumer_count)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._broker.close()
-
-
-def _with_deadlines(given: Parameters) -> Any:
-    parameters: Any = copy.copy(given)
-    parameters.socket_timeout = parameters.stack_timeout = _SECONDS
-    parameters.blocked_connection_timeout = _SECONDS
-    parameters.connection_attempts = 1
-    return parameters

@@ -43,10 +43,11 @@ _MARK: Final = """
 _FORGET: Final = """
     UPDATE whereupon_delivery SET woken_at = NULL
     WHERE id IN (
-        SELECT id FROM whereupon_delivery WHERE id = ANY(:ids) AND state = 'open' AND woken_at IS NOT NULL
+        SELECT id FROM whereupon_delivery WHERE id = ANY(:ids) AND state = 'open' AND woken_at <= :until
         FOR UPDATE SKIP LOCKED
     )
 """
+_EVER: Final = 2**62
 
 
 class Due(NamedTuple):
@@ -95,15 +96,19 @@ def unsent(transaction: Transaction, subscriptions: Sequence[str], most: int) ->
     return found
 
 
-def mark(transaction: Transaction, due: Sequence[Due]) -> None:
-    """Note that the engine is told of deliveries, by the database's clock."""
-    ids = [each for unit in due for each in unit.stands_for]
-    transaction.run(_MARK, {"ids": ids, "now": transaction.now()})
+def mark(transaction: Transaction, due: Sequence[Due]) -> int:
+    """Note that the engine is told of deliveries, and return when, by the database's clock."""
+    ids, now = [each for unit in due for each in unit.stands_for], transaction.now()
+    transaction.run(_MARK, {"ids": ids, "now": now})
+    return now
 
 
-def forget(transaction: Transaction, deliveries: Sequence[int]) -> int:
-    """Forget that the engine was told of deliveries, so that it is told again; return how many are open."""
-    return transaction.run(_FORGET, {"ids": list(deliveries)})
+def forget(transaction: Transaction, deliveries: Sequence[int], until: int = _EVER) -> int:
+    """Forget that the engine was told of deliveries, so that it is told again; return of how many.
+
+    What it was told of after `until` stays as it is: another relay was faster.
+    """
+    return transaction.run(_FORGET, {"ids": list(deliveries), "until": until})
 
 
 def take_turns(transaction: Transaction) -> None:

@@ -9,6 +9,7 @@ import sys
 import dramatiq
 import pytest
 
+from tests.engines.dramatiq.brokers import make_broker
 from tests.servers import new_database
 from whereupon.engines.dramatiq import DramatiqEngine
 from whereupon.testing import engine_contract
@@ -16,35 +17,44 @@ from whereupon.testing import engine_contract
 pytestmark = pytest.mark.slow
 
 RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "5"}
-APP = "tests.engines.dramatiq.contract_app"
 
 
 class DramatiqKind:
     """Dramatiq's own worker command, with two processes of two threads."""
 
-    store_name = f"{APP}:store"
+    app = "tests.engines.dramatiq.contract_app"
+    processes, threads = 2, 2
+    sends_again_soon = True
 
     def __init__(self, name, folder, server) -> None:
         self.name = name
         self.folder = folder
         self.broker = server
-        self.environment = {"BROKER": server.url, engine_contract.LEDGER: new_database()} | RESEND
+        self.store_name = f"{self.app}:store"
+        self.environment = {"BROKER": server.url, engine_contract.LEDGER: new_database()}
+        self.environment |= RESEND if self.sends_again_soon else {}
         os.environ.pop("BROKER", None)
         os.environ[engine_contract.LEDGER] = self.environment[engine_contract.LEDGER]
-        self._own = importlib.import_module(APP).make_broker(server.url)
+        app = importlib.import_module(self.app)
+        self._own = make_broker(server.url)
         engine = DramatiqEngine(self._own)
-        self.store = engine_contract.make_store(engine)
+        self.store = app.make_store(engine)
         self.store.ledger.migrate()
         engine.register(self.store)
 
     def command(self, number) -> list[str]:
-        return [sys.executable, "-m", "dramatiq", "-p", "2", "-t", "2", f"{APP}:broker"]
+        counts = ["-p", str(self.processes), "-t", str(self.threads)]
+        return [sys.executable, "-m", "dramatiq", *counts, f"{self.app}:broker"]
 
     def send(self, job, argument) -> None:
-        self._own.enqueue(dramatiq.Message("default", job, (), {"whereupon": argument}, {"max_retries": 0}))
+        self._own.enqueue(dramatiq.Message("default", job, (), {"whereupon": argument}, {}))
+
+    def send_own(self, name, argument) -> None:
+        """Send a message to an actor of the team's own."""
+        self._own.enqueue(dramatiq.Message("default", name, (argument,), {}, {}))
 
     def is_ready(self, output) -> bool:
-        return output.count("ready for action") >= 2
+        return output.count("ready for action") >= self.processes
 
     def close(self) -> None:
         self.store.engine.close()

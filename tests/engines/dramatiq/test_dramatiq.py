@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from datetime import timedelta
 
 import dramatiq
 import pytest
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.encoder import JSONEncoder, PickleEncoder
 
-from tests.engines.dramatiq.contract_app import make_broker
+from tests.engines.dramatiq.brokers import make_broker
 from tests.wire import counted_round_trips
 from whereupon import EventStore, SQLiteLedger, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
@@ -64,13 +67,13 @@ def test_doctor_says_whether_the_broker_answers_and_who_consumes(new_store, serv
         assert findings[1:] == [("error", "no worker consumes the queue default; start one with dramatiq")]
 
 
-def test_on_redis_twenty_jobs_take_two_round_trips(new_store, redis):
-    store = new_store(make_broker(redis.url))
+def test_twenty_jobs_take_one_round_trip(new_store, server):
+    store = new_store(make_broker(server.url))
     store.engine.enqueue(wake_ups(store, 20))
     with counted_round_trips() as count:
         store.engine.enqueue(wake_ups(store, 20))
-    assert count() == 2, "whether Dramatiq's script is there, and all jobs"
-    assert not store.engine.features.one_round_trip
+    assert store.engine.features.one_round_trip
+    assert count() == 1
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://guest:guest@127.0.0.1:1/%2F"])
@@ -83,6 +86,66 @@ def test_a_broker_that_is_away_is_named_at_once(new_store, url):
         store.engine.enqueue(wake_ups(store))
     assert time.monotonic() - began < 2
     assert [level for level, _ in store.engine.findings()] == ["error"]
+
+
+def test_a_server_that_hangs_is_left_within_seconds(new_store, server):
+    store = new_store(make_broker(server.url))
+    store.engine.enqueue(wake_ups(store))
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{server.port} does not take jobs"):
+                store.engine.enqueue(wake_ups(store))
+            assert time.monotonic() - began < 6
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    store.engine.enqueue(wake_ups(store))
+
+
+def test_a_server_that_takes_nothing_is_left_within_seconds(new_store, rabbitmq):
+    store = new_store(make_broker(rabbitmq.url))
+    store.engine.enqueue(wake_ups(store))
+    rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
+    try:
+        began = time.monotonic()
+        with pytest.raises(EngineUnavailable, match="Blocked connection timeout"):
+            store.engine.enqueue(wake_ups(store))
+        assert time.monotonic() - began < 6
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+    store.engine.enqueue(wake_ups(store))
+
+
+def test_a_queue_that_is_deleted_is_made_as_the_team_makes_it(new_store, rabbitmq):
+    class ShortQueues(RabbitmqBroker):
+        def _build_queue_arguments(self, queue_name):
+            return super()._build_queue_arguments(queue_name) | {"x-max-length": 100}
+
+    broker = ShortQueues(url=rabbitmq.url, middleware=[])
+    store = new_store(broker)
+    for _ in range(2):
+        rabbitmq.lose_everything()
+        rabbitmq.control("delete_queue", "default.DQ")
+        store.engine.enqueue(wake_ups(store, 3))
+        broker.queues_pending.add("default")
+        broker.declare_queue("default", ensure=True)  # which raises for a queue with other arguments
+        assert broker.get_queue_message_counts("default")[0] == 3
+    rabbitmq.control("delete_queue", "default")
+    rabbitmq.control("delete_queue", "default.DQ")
+    broker.close()
+
+
+def test_on_redis_the_engine_is_one_broker_with_the_team_s_settings(new_store, redis):
+    redis.lose_everything()
+    long_dead = int((time.time() - 8 * 24 * 3600) * 1000)
+    redis.command("ZADD", "dramatiq:default.XQ", str(long_dead), "theirs")
+    month = 30 * 24 * 3600 * 1000
+    store = new_store(RedisBroker(url=redis.url, dead_message_ttl=month, maintenance_chance=1_000_000))
+    for _ in range(5):
+        store.engine.enqueue(wake_ups(store))
+    assert redis.command("ZCARD", "dramatiq:default.XQ") == "1", "kept for longer than Dramatiq's own week"
+    assert redis.command("ZCARD", "dramatiq:__heartbeats__") == "1"
 
 
 def test_wrong_credentials_are_told_without_the_password(new_store, server):
