@@ -211,7 +211,7 @@ class Serializer:
     def loads(self, data: bytes) -> Any:
         """Read a job. Raises `DeserializationError` for one of ours that is not JSON.
 
-        That is not read at all where it says plainly that it is ours, as anything pickled in the usual way does.
+        That is not read at all where it says plainly that it is ours, as what pickle itself writes does.
         """
         if data.startswith(f'["{_PATH}'.encode()):
             return json.loads(data)
