@@ -28,6 +28,9 @@ def with_deadlines(pool: redis.ConnectionPool) -> redis.Redis:
 
 def place_of(pool: redis.ConnectionPool) -> str:
     """Say where a client leads, without passwords."""
+    behind = pool.connection_kwargs.get("connection_pool")  # sentinels find the server
+    if behind is not None:
+        return f"Redis, as sentinels know {behind.service_name},"
     where = {"host": "localhost", "port": 6379} | pool.connection_kwargs
     return f"Redis at {where.get('path') or '{host}:{port}'.format(**where)}"
 

@@ -21,6 +21,7 @@ from rq import SimpleWorker as _SimpleWorker
 from rq import Worker as _Worker
 from rq.exceptions import DeserializationError
 from rq.serializers import JSONSerializer
+from rq.utils import as_text
 from rq.worker import BaseWorker
 
 from whereupon.engine_protocol import Features
@@ -36,8 +37,6 @@ from whereupon.store import installed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rq.job import Job as NativeJob
-
     from whereupon.engine_protocol import WakeUp
     from whereupon.errors import WhereuponError
     from whereupon.ledger_protocol import Finding
@@ -46,8 +45,10 @@ if TYPE_CHECKING:
     from whereupon.subscriptions import Subscription
 
 _KEPT: Final = 60  # seconds that RQ keeps a job that failed
+_WAITS: Final = 7_200  # seconds that a job waits for a worker: as long as two wake-ups are apart, and again
 _NEVER: Final = -1  # RQ's word for no time limit
 _PATH: Final = f"{rq_jobs.__name__}."
+_HEAD: Final = 64  # bytes of a job within which its function is named, also in a pickled one
 _MARK: Final = "whereupon"  # a field of the workers that are ours
 
 
@@ -138,21 +139,29 @@ class RQEngine:
         """Yield whether Redis answers, who consumes the subscribers' queues, and what is unsafe."""
         try:
             yield from redis_clients.findings_of(self._connection())
-            workers = BaseWorker.all(connection=self._connection())
-            ours = [each for each in workers if self._connection().hget(each.key, _MARK)]
+            consumers = self._consumers()
         except (redis.RedisError, OSError) as error:
             self.close()
             yield "error", f"{redis_clients.place_of(self._pool)} does not answer: {error}"
         else:
-            yield from self._of_workers(workers, ours)
+            yield from self._of_workers(consumers)
 
-    def _of_workers(self, workers: list[BaseWorker], ours: list[BaseWorker]) -> Iterator[Finding]:
+    def _consumers(self) -> list[tuple[set[str], bool]]:
+        """Return the queues of each worker that RQ knows, and whether it is one of ours.
+
+        RQ's own way to ask would change the time limits of the connections that it asks through.
+        """
+        connection = self._connection()
+        known = [connection.hmget(key, "queues", _MARK) for key in BaseWorker.all_keys(connection)]
+        return [(set(as_text(queues).split(",")), bool(mark)) for queues, mark in known if queues]
+
+    def _of_workers(self, consumers: list[tuple[set[str], bool]]) -> Iterator[Finding]:
         queues = {each.options.queue for each in self._subscribers}
-        for queue in sorted(queues - {name for each in ours for name in each.queue_names()}):
+        for queue in sorted(queues.difference(*(names for names, is_ours in consumers if is_ours))):
             yield "error", f"no worker of class {__name__}.Worker consumes the queue {queue}; start one"
-        strangers = [each for each in workers if each not in ours and queues & set(each.queue_names())]
+        strangers = sum(not is_ours and bool(queues & names) for names, is_ours in consumers)
         if strangers:
-            text = f"{len(strangers)} RQ workers of another class consume queues of subscribers"
+            text = f"{strangers} RQ workers of another class consume queues of subscribers"
             yield (
                 "error",
                 f"{text}, whose jobs they cannot read; start them with --worker-class {__name__}.Worker",
@@ -183,6 +192,7 @@ def _data(wake_up: WakeUp) -> Any:
         kwargs={ARGUMENT: [wake_up.delivery]},
         description=job_name(subscriber),
         timeout=_NEVER if limit is None else math.ceil(limit.total_seconds()),
+        ttl=_WAITS,
         result_ttl=0,
         failure_ttl=_KEPT,
     )
@@ -199,17 +209,23 @@ class Serializer:
         return bytes(self._own.dumps(value))
 
     def loads(self, data: bytes) -> Any:
-        """Read a job. Raises `DeserializationError` for one of ours that is not JSON."""
+        """Read a job. Raises `DeserializationError` for one of ours that is not JSON.
+
+        That is not read at all where it says plainly that it is ours, as what pickle itself writes does.
+        """
         if data.startswith(f'["{_PATH}'.encode()):
             return json.loads(data)
-        loaded = self._own.loads(data)
-        if isinstance(loaded, tuple | list) and loaded and str(loaded[0]).startswith(_PATH):
-            raise DeserializationError("a job of whereupon that is not JSON is no wake-up")
-        return loaded
+        if _PATH.encode() not in data[:_HEAD]:
+            loaded = self._own.loads(data)
+            if not (isinstance(loaded, tuple | list) and loaded and str(loaded[0]).startswith(_PATH)):
+                return loaded
+        raise DeserializationError("a job of whereupon that is not JSON is no wake-up")
 
 
 class _Helped(BaseWorker):
     """A worker with a helper beside it, whose processes give back what they hold when they end."""
+
+    max_connection_wait_time = 5.0  # seconds between two tries while Redis is away; RQ's are up to 60
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -237,10 +253,10 @@ class _Helped(BaseWorker):
 class Worker(_Helped, _Worker):
     """RQ's worker, which forks for each job."""
 
-    def perform_job(self, job: NativeJob, queue: Queue, execution: Any) -> bool:
+    def perform_job(self, *given: Any, **named: Any) -> bool:
         """Run a job in the fork, which is known to the ledger as long as it lives."""
         try:
-            return super().perform_job(job, queue, execution)
+            return super().perform_job(*given, **named)
         finally:
             _engine().deliverer().close()
 

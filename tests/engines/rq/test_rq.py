@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from whereupon import EventStore, SQLiteLedger, publish, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.rq import RQEngine, Serializer
 from whereupon.errors import EngineUnavailable, InvalidStore
+from whereupon.ledger import rescue
 from whereupon.testing import engine_contract
 from whereupon.testing.engine_contract.app import Happened
 
@@ -55,7 +57,8 @@ def test_jobs_for_several_queues_take_one_round_trip(kind, engine):
 def test_nothing_is_left_in_redis_and_the_team_s_own_jobs_go_on_beside_ours(kind, redis_server):
     with engine_contract.Rig(kind) as rig:
         rig.at_least(1)
-        own = Queue("default", connection=kind._connection).enqueue(team_jobs.greet, {1, 2}, result_ttl=60)
+        queue = Queue("default", connection=kind._connection)
+        own = queue.enqueue(team_jobs.greet, {1, 2}, result_ttl=60)
         for what in ("", "ignore", "park", "fail-below 2"):
             publish(Happened(number=rig.number(), what=what))
         kind.send("engine_contract.act", "forged")
@@ -65,12 +68,73 @@ def test_nothing_is_left_in_redis_and_the_team_s_own_jobs_go_on_beside_ours(kind
         assert "engine_contract.act (" in rig.output(), "RQ shows a job under its subscriber's name"
         left = [key for key in redis_server.command("KEYS", "rq:job:*").split() if own.id not in key]
         assert len(left) == 1, "the forged one, which failed, and bears the stranger's own time to live"
+        rig.until(lambda: not known_processes(rig))  # the forks have left the ledger
 
 
-def test_a_pickled_job_of_ours_is_refused():
-    forged = pickle.dumps(("whereupon.engines.rq_jobs.engine_contract.act", None, (), {"whereupon": [1]}))
+def known_processes(rig) -> list[rescue.Process]:
+    with rig.store.ledger.reading() as transaction:
+        return rescue.processes(transaction)
+
+
+def test_how_long_a_job_waits_and_runs_is_said_in_redis(kind, engine, redis_server):
+    jobs = {each.subscriber.name: each for each in wake_ups(kind)}
+    engine.enqueue([jobs["act"], jobs["limited"]])
+    found = {}
+    for key in redis_server.command("KEYS", "rq:job:*").split():
+        name, *limits = redis_server.command(
+            "HMGET", key, "description", "timeout", "result_ttl", "failure_ttl"
+        ).splitlines()
+        found[name] = limits
+        assert 7_000 < int(redis_server.command("TTL", key)) <= 7_200, "wake-ups are an hour apart at most"
+    assert found == {"engine_contract.act": ["-1", "0", "60"], "engine_contract.limited": ["1", "0", "60"]}
+
+
+def test_what_a_killed_process_leaves_in_redis_expires(kind, redis_server):
+    with engine_contract.Rig(kind) as rig:
+        rig.at_least(1)
+        number = rig.number()
+        publish(Happened(number=number, what="sleep 1"))
+        rig.until(lambda: rig.count("start", "act")[number])
+        os.kill(rig.log()[-1].pid, signal.SIGKILL)
+        rig.until(lambda: rig.count("done", "act")[number])
+        rig.until_quiet()
+        rig.until(lambda: len(redis_server.command("KEYS", "rq:job:*").split()) == 1)
+        (job,) = redis_server.command("KEYS", "rq:job:*").split()
+        assert 0 < int(redis_server.command("TTL", job)) <= 60
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickled_job_of_ours_is_refused_unread(tmp_path, protocol):
+    trap = team_jobs.Trap(tmp_path / "sprung")
+    forged = ("whereupon.engines.rq_jobs.engine_contract.act", None, (), {"whereupon": [trap]})
     with pytest.raises(Exception, match="that is not JSON is no wake-up"):
-        Serializer(pickle).loads(forged)
+        Serializer(pickle).loads(pickle.dumps(forged, protocol))
+    assert not trap.path.exists()
+    disguised = b"N0" * 99 + pickle.dumps((forged[0], None, (), {"whereupon": [1]}), protocol)
+    with pytest.raises(Exception, match="that is not JSON is no wake-up"):
+        Serializer(pickle).loads(disguised)
+    Serializer(pickle).loads(pickle.dumps(("team.jobs.greet", None, (), {"whom": trap}), protocol))
+    assert trap.path.exists(), "the trap works, and the team's own pickle is read"
+
+
+def test_a_worker_that_waits_survives_a_redis_that_goes_away(kind, redis_server):
+    with engine_contract.Rig(kind) as rig:
+        rig.at_least(1)
+        rig.until(lambda: "cmd=bl" in redis_server.command("CLIENT", "LIST"))
+        redis_server.kill()
+        number = rig.number()
+        publish(Happened(number=number))
+        rig.until(lambda: "retrying in 2 seconds" in rig.output())
+        redis_server.start()
+        rig.until_quiet()
+        assert rig.count("done", "act")[number] == 1
+        assert len(rig.running()) == len(rig.workers) == 1, "it is the same worker"
+
+
+def test_sentinels_are_named_and_no_server_that_they_never_meant(kind):
+    engine = RQEngine(redis.Sentinel([("127.0.0.1", 1)]).master_for("shop"))
+    with pytest.raises(EngineUnavailable, match=r"^Redis, as sentinels know shop, does not take jobs"):
+        engine.enqueue(wake_ups(kind)[:1])
 
 
 def test_a_worker_of_rq_s_own_class_loses_nothing_and_doctor_finds_it(kind, engine):
