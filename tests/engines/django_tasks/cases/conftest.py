@@ -1,0 +1,95 @@
+"""A database of the tests' own, which they may kill, with Django set up for it in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+import pytest
+
+from tests.servers import own_postgres
+from whereupon.testing import engine_contract
+
+
+class Server:
+    """PostgreSQL, with ledger and jobs in one database."""
+
+    def __init__(self) -> None:
+        self._server = own_postgres("fsync=off")
+        self.url = self._server.url()
+
+    def lose_everything(self) -> None:
+        from django_tasks_db.models import DBTaskResult
+
+        DBTaskResult.objects.all().delete()
+
+    def kill(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        from django.db import connections
+
+        self._server.start()
+        connections.close_all()
+
+    def end(self) -> None:
+        self._server.end()
+
+
+class DjangoTasksKind:
+    """The command `db_worker` of django-tasks-db."""
+
+    store_name = "tests.engines.django_tasks.contract_app:store"
+
+    def __init__(self, folder, broker) -> None:
+        self.name = "django-tasks-db-postgresql" if broker else "django-tasks-db-sqlite"
+        self.folder = folder
+        self.broker = broker
+        self.environment = {
+            "DJANGO_SETTINGS_MODULE": "tests.engines.django_tasks.settings",
+            engine_contract.FOLDER: str(folder),
+            engine_contract.LEDGER: broker.url if broker else "",
+            "RESEND": "5",
+        }
+        os.environ.update(self.environment)
+        django.setup()
+        from django.core.management import call_command
+
+        from tests.engines.django_tasks.contract_app import store
+
+        self.store = store
+        call_command("migrate", verbosity=0)
+
+    def command(self, number) -> list[str]:
+        return [
+            *(sys.executable, "-m", "django", "db_worker", "--queue-name", "*", "--no-startup-delay"),
+            *("--interval", os.environ.get("INTERVAL", "1")),
+            *("--worker-id", f"worker-{os.getpid()}-{number}"),
+        ]
+
+    def send(self, job, argument) -> None:
+        from django_tasks_db.models import DBTaskResult
+
+        DBTaskResult.objects.create(
+            task_path=f"whereupon.engines.django_tasks_jobs.{job.replace('.', ':')}",
+            args_kwargs={"args": [], "kwargs": {"whereupon": argument}},
+            backend_name="default",
+        )
+
+    def is_ready(self, output) -> bool:
+        return "Starting worker" in output
+
+
+@pytest.fixture(scope="session")
+def kind(tmp_path_factory):
+    server = None if "SQLITE" in os.environ else Server()
+    yield DjangoTasksKind(tmp_path_factory.mktemp("contract"), server)
+    if server:
+        server.end()
+
+
+@pytest.fixture(scope="session")
+def rig(kind):
+    with engine_contract.Rig(kind) as rig:
+        yield rig

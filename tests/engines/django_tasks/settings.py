@@ -1,0 +1,28 @@
+"""Settings of the Django project of these tests: the ledger and django-tasks-db in one database."""
+
+from __future__ import annotations
+
+import os
+
+from tests.contrib.django.settings import postgres, sqlite
+from whereupon.testing import engine_contract
+
+URL = os.environ.get(engine_contract.LEDGER)
+DATABASES = {"default": postgres(URL) if URL else sqlite("project")}
+if not URL:
+    DATABASES["default"]["NAME"] = f"{os.environ[engine_contract.FOLDER]}/project.sqlite3"
+INSTALLED_APPS = [
+    "django_tasks_db",
+    "tests.engines.django_tasks",
+    "whereupon.contrib.django",
+]
+TASKS = {
+    "default": {
+        "BACKEND": os.environ.get("BACKEND", "django_tasks_db.DatabaseBackend"),
+        "QUEUES": ["default", "other"],
+    }
+}
+SECRET_KEY = "for tests"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+WHEREUPON = {"STORE": os.environ.get("STORE", "tests.engines.django_tasks.contract_app.store")}
