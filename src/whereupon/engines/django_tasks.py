@@ -7,6 +7,7 @@ the backend does about it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _PRIORITIES: Final[dict[Priority, int]] = {"high": 10, "normal": 0, "low": -10}
 """Higher is sooner with Django, and the team's own tasks have 0."""
 _SWEEP: Final = 3600.0  # seconds between two looks for jobs of dead workers
+_log = logging.getLogger("whereupon.worker")
 _FIX: Final = "name a backend with workers in TASKS, such as django_tasks_db.DatabaseBackend"
 
 
@@ -115,15 +117,15 @@ class DjangoTasksEngine:
 
     def _database(self) -> ModuleType | None:
         """Return what is special to django-tasks-db, if that is the backend."""
+        if not apps.models_ready:
+            raise InvalidConfiguration(
+                "Django is not set up yet", fix='WHEREUPON = {"STORE": ...}, or call django.setup() before'
+            )
         if not apps.is_installed("django_tasks_db"):
-            return None
-        from django_tasks_db.backend import DatabaseBackend
-
-        if not isinstance(self._backend, DatabaseBackend):
             return None
         from whereupon.engines import django_tasks_db
 
-        return django_tasks_db
+        return django_tasks_db if django_tasks_db.is_backend(self._backend) else None
 
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each `db_worker` of this process."""
@@ -138,7 +140,12 @@ class DjangoTasksEngine:
 
     def _task(self, deliverer: Deliverer, job: Job) -> Any:
         def handle(*arguments: Any, **given: Any) -> None:
-            deliverer.deliver(checked(job.name, given if not arguments else {}), job.subscriptions)
+            try:
+                ids = checked(job.name, given if not arguments else {})
+            except InvalidConfiguration as error:
+                _log.error("%s", error)  # Django itself may log nothing of it
+                raise
+            deliverer.deliver(ids, job.subscriptions)
 
         handle.__module__ = django_tasks_jobs.__name__
         handle.__name__, handle.__qualname__ = job.name, job.name.replace(".", ":")

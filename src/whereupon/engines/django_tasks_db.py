@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import Error as DatabaseError
 from django.db import connections, router, transaction
 from django.utils import timezone
+from django_tasks_db.backend import DatabaseBackend
 from django_tasks_db.compat import TaskResultStatus, task_finished
 from django_tasks_db.management.commands import db_worker
 from django_tasks_db.models import DBTaskResult
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 _SECONDS: Final = 2  # within which the database must answer
 _STALE: Final = timedelta(days=1)  # that a job runs until its worker is taken for dead
 _UNTAKEN: Final = timedelta(minutes=1)  # that a job may wait for a worker until it is a finding
+
+
+def is_backend(backend: object) -> bool:
+    """Tell whether a backend is that of django-tasks-db."""
+    return isinstance(backend, DatabaseBackend)
 
 
 def _connection() -> Any:

@@ -7,8 +7,10 @@ import sys
 
 import django
 import pytest
-
+from django.core.management import call_command
 from tests.servers import own_postgres
+
+from whereupon.store import installed
 from whereupon.testing import engine_contract
 
 
@@ -40,10 +42,9 @@ class Server:
 class DjangoTasksKind:
     """The command `db_worker` of django-tasks-db."""
 
-    store_name = "tests.engines.django_tasks.contract_app:store"
-
     def __init__(self, folder, broker) -> None:
         self.name = "django-tasks-db-postgresql" if broker else "django-tasks-db-sqlite"
+        self.store_name = os.environ["STORE"].replace(".store", ":store")
         self.folder = folder
         self.broker = broker
         self.environment = {
@@ -54,12 +55,8 @@ class DjangoTasksKind:
         }
         os.environ.update(self.environment)
         django.setup()
-        from django.core.management import call_command
-
-        from tests.engines.django_tasks.contract_app import store
-
-        self.store = store
         call_command("migrate", verbosity=0)
+        self.store = installed()
 
     def command(self, number) -> list[str]:
         return [
@@ -83,7 +80,7 @@ class DjangoTasksKind:
 
 @pytest.fixture(scope="session")
 def kind(tmp_path_factory):
-    server = None if "SQLITE" in os.environ else Server()
+    server = Server() if os.environ["DATABASE"] == "postgresql" else None
     yield DjangoTasksKind(tmp_path_factory.mktemp("contract"), server)
     if server:
         server.end()
