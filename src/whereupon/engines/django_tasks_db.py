@@ -58,7 +58,7 @@ def together() -> Iterator[None]:
 def _connect(connection: Any) -> None:
     """Connect within a few seconds, whatever the settings of the alias say to others."""
     own = connection.settings_dict
-    if connection.vendor != "sqlite":
+    if connection.vendor in {"postgresql", "mysql"}:
         connection.settings_dict = own | {"OPTIONS": {"connect_timeout": _SECONDS} | own["OPTIONS"]}
     try:
         connection.ensure_connection()
@@ -76,7 +76,7 @@ def close() -> None:
 def place() -> str:
     """Say where the table of jobs is: host and port, or the file."""
     settings = _connection().settings_dict
-    return f"{settings['HOST']}:{settings['PORT'] or 5432}" if settings["HOST"] else str(settings["NAME"])
+    return ":".join(filter(None, [settings["HOST"], str(settings["PORT"])])) or str(settings["NAME"])
 
 
 def forget_finished(backend: str) -> None:
@@ -125,7 +125,7 @@ def findings(backend: str) -> Iterator[Finding]:
             queues = set(waiting.values_list("queue_name", flat=True))
     except DatabaseError as error:
         close()
-        yield "error", f"the database of django-tasks-db, {place()}, does not answer: {error}"
+        yield "error", f"the database of django-tasks-db, {place()}, cannot be used: {error}"
         return
     yield "ok", f"the database of django-tasks-db, {place()}, answers"
     for queue in sorted(queues):

@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from whereupon import EventStore, SQLiteLedger, publish_many, subscribe, subscriber
-from whereupon.engine_protocol import WakeUp
+from whereupon.engine_protocol import Features, WakeUp
 from whereupon.engines.django_tasks import DjangoTasksEngine
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidStore
 from whereupon.testing.engine_contract.app import Happened
@@ -141,7 +141,7 @@ def test_a_database_that_is_away_or_refuses_is_named_at_once(engine, kind, monke
     ((level, text),) = engine.findings()
     assert time.monotonic() - began < 3
     assert "secret" not in str(caught.value)
-    assert (level, "does not answer" in text) == ("error", True)
+    assert (level, "cannot be used" in text) == ("error", True)
 
 
 @needs_postgres
@@ -188,23 +188,28 @@ def test_a_backend_without_workers_is_refused(kind, engine, backend, monkeypatch
         assert "whereupon.W004" not in {each.id for each in checks.run_checks()}
 
 
-def test_what_a_backend_lacks_is_a_fault_of_the_store(kind, tmp_path, monkeypatch):
+def test_what_a_backend_lacks_is_a_fault_of_the_store(kind, tmp_path):
     @subscriber(name="hasty", priority="high", queue="mails", timeout=timedelta(seconds=1))
     def hasty(event: Happened) -> None: ...
 
-    engine = DjangoTasksEngine()
-    monkeypatch.setattr(type(engine._backend), "supports_priority", False)
-    with pytest.raises(InvalidStore) as caught:
-        EventStore(
-            subscriptions=[subscribe(hasty, to=Happened)], ledger=SQLiteLedger(tmp_path / "x"), engine=engine
+    def store(backend):
+        return EventStore(
+            subscriptions=[subscribe(hasty, to=Happened)],
+            ledger=SQLiteLedger(tmp_path / "ledger.sqlite3"),
+            engine=DjangoTasksEngine(backend=backend),
         )
-    for text in ("has no priorities", "has no queue 'mails'", "have no time limit"):
-        assert text in str(caught.value)
-    with pytest.raises(InvalidConfiguration, match="no backend 'nobody'"):
-        EventStore(
-            subscriptions=[subscribe(hasty, to=Happened)], ledger=SQLiteLedger(tmp_path / "x"),
-            engine=DjangoTasksEngine(backend="nobody"),
-        )  # fmt: skip
+
+    plain = {"BACKEND": "tests.engines.django_tasks.plain_backend.PlainBackend"}
+    with override_settings(TASKS={"default": plain}):
+        with pytest.raises(InvalidStore) as caught:
+            store("default")
+        for text in ("has no priorities", "has no queue 'mails'", "have no time limit"):
+            assert text in str(caught.value)
+        with pytest.raises(InvalidConfiguration, match="no backend 'nobody'"):
+            store("nobody")
+        assert DjangoTasksEngine().features == Features()
+        ((level, text),) = DjangoTasksEngine().findings()
+        assert (level, "run whereupon relay" in text) == ("warning", True)
 
 
 def test_a_worker_whose_store_cannot_be_named_does_not_start(kind):
