@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import threading
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from whereupon.deliveries import Close, Released
 from whereupon.engines.processes import describe_process, new_worker_id
+from whereupon.engines.running import Runner
 from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
-from whereupon.handling import Call, ahandle, handle, prepare
+from whereupon.handling import prepare
 from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from whereupon.store import EventStore
     from whereupon.subscriptions import Subscription
 
-attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
-"""How many attempts of the delivery that is being handled have failed before."""
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
 
 _T = TypeVar("_T")
@@ -44,6 +40,7 @@ class Deliverer:
     def __init__(self, store: EventStore, kind: str) -> None:
         self._store = store
         self._kind = kind
+        self._runner = Runner(store)
         self._begin()
 
     def _begin(self) -> None:
@@ -53,15 +50,19 @@ class Deliverer:
         self._worker: str | None = None
         self._in_hand: set[int] = set()
         self._in_doubt = False
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         """Handle deliveries of these subscriptions, if nobody else has.
 
-        While the ledger cannot be reached this waits, as there is nothing that the process could do.
+        While the ledger cannot be reached this waits, as there is nothing that the process could do. It waits
+        too while as many of the subscriber are running in this process as `concurrency=` allows.
         """
         if self._pid != os.getpid():
             self._begin()
+        with self._runner.turn(next(iter(subscriptions.values())).subscriber):
+            self._deliver(deliveries, subscriptions)
+
+    def _deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         with self._lock:
             try:
                 jobs = self._patiently(
@@ -106,7 +107,7 @@ class Deliverer:
             calls, refused = prepare(self._store, claimed, subscription)
             closes += refused
             for call in calls:
-                closes += self._run(call)
+                closes += self._runner.run(call)
             self._patiently(lambda transaction: self._close(transaction, closes))
         except BaseException:
             ended = {each.claim.delivery for each in closes}
@@ -115,25 +116,6 @@ class Deliverer:
             raise
         finally:
             self._in_hand.difference_update(each.delivery for each in claimed)
-
-    def _run(self, call: Call) -> list[Close]:
-        if not call.subscription.subscriber.is_async:
-            context = contextvars.copy_context()
-            context.run(attempts.set, call.first.claim.attempts)
-            return context.run(handle, self._store, call)
-        limit = call.time_limit.total_seconds() if call.time_limit else None
-
-        async def awaited() -> list[Close]:
-            return await ahandle(self._store, call, asyncio.timeout(limit))
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._running_loop()).result()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
-            return self._loop
 
     def _close(self, transaction: Transaction, closes: list[Close]) -> None:
         for lost in claims.close(transaction, closes):

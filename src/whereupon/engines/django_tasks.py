@@ -6,16 +6,18 @@ the backend does about it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
+from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError
 
 from whereupon.engine_protocol import Features
 from whereupon.engines import django_tasks_jobs
@@ -45,8 +47,9 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Priority
     from whereupon.subscriptions import Subscription
 
-_PRIORITIES: Final[dict[Priority, int]] = {"high": 10, "normal": 0, "low": -10}
+_PRIORITIES: Final[dict[Priority, int]] = {"high": 50, "normal": 0, "low": -50}
 """Higher is sooner with Django, and the team's own tasks have 0."""
+_WORKER: Final = "db_worker"
 _SWEEP: Final = 3600.0  # seconds between two looks for jobs of dead workers
 _log = logging.getLogger("whereupon.worker")
 _FIX: Final = "name a backend with workers in TASKS, such as django_tasks_db.DatabaseBackend"
@@ -55,15 +58,19 @@ _FIX: Final = "name a backend with workers in TASKS, such as django_tasks_db.Dat
 class DjangoTasksEngine:
     """Runs subscribers as tasks of Django, on the backend that TASKS has under an alias.
 
-    `store_name` is where the helper process finds the store, `shop.event_store:store`; it is looked for in
-    the loaded modules if left out. Building a store with it reads the settings. Whatever asks for the backend
-    raises `InvalidConfiguration` where there is none.
+    `worker` is the management command that runs the backend's workers, `manage.py db_worker`: the helper
+    starts with it. `store_name` is where the helper process finds the store, `shop.event_store:store`; it is
+    looked for in the loaded modules if left out. Building a store with it reads the settings. Whatever asks
+    for the backend raises `InvalidConfiguration` where there is none.
     """
 
     kind: Final = "django_tasks"
 
-    def __init__(self, *, backend: str = "default", store_name: str | None = None) -> None:
+    def __init__(
+        self, *, backend: str = "default", worker: str = _WORKER, store_name: str | None = None
+    ) -> None:
         self._alias = backend
+        self._worker = worker
         self._store_name = store_name
         self._tasks: dict[str, Any] = {}
         self._swept_at = -_SWEEP
@@ -128,7 +135,10 @@ class DjangoTasksEngine:
         return django_tasks_db if django_tasks_db.is_backend(self._backend) else None
 
     def register(self, store: EventStore) -> None:
-        """Make a task of each subscriber, and start the helper with each `db_worker` of this process."""
+        """Make a task of each subscriber, and start the helper if this is a process of the backend's worker.
+
+        Raises `InvalidConfiguration` where a helper could not find the store, so that no worker starts.
+        """
         deliverer = Deliverer(store, self.kind)
         for job in jobs_of(store.routes):
             made = self._tasks[job.name] = self._task(deliverer, job)
@@ -136,7 +146,20 @@ class DjangoTasksEngine:
         checks.register(lambda **_: self._check(), "whereupon")
         if database := self._database():
             database.forget_finished(self._alias)
-            database.surround_workers(self._alias, lambda: self._helped(store, deliverer))
+        if self._is_worker():
+            helper = Helper(name_of(store, self._store_name))
+            atexit.register(deliverer.close)
+            atexit.register(helper.stop)
+
+    def _is_worker(self) -> bool:
+        """Tell whether this is a process of the worker, and not one that only starts it again on changes.
+
+        There is no signal for the start of a worker, and before its first job it needs a helper already.
+        """
+        reloads = "--reload" in sys.argv or (
+            settings.DEBUG and self._worker == _WORKER and "--no-reload" not in sys.argv
+        )
+        return self._worker in sys.argv[1:2] and (not reloads or os.environ.get("RUN_MAIN") == "true")
 
     def _task(self, deliverer: Deliverer, job: Job) -> Any:
         def handle(*arguments: Any, **given: Any) -> None:
@@ -153,19 +176,6 @@ class DjangoTasksEngine:
         options = job.subscriber.options
         priority = _PRIORITIES[options.priority]
         return task(priority=priority, queue_name=options.queue, backend=self._alias)(handle)
-
-    @contextlib.contextmanager
-    def _helped(self, store: EventStore, deliverer: Deliverer) -> Iterator[None]:
-        """Keep a helper beside a worker; one for which none could find the store does not start."""
-        try:
-            helper = Helper(name_of(store, self._store_name))
-        except InvalidConfiguration as error:
-            raise CommandError(str(error)) from error
-        try:
-            yield
-        finally:
-            helper.stop()
-            deliverer.close()
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
         """Send wake-ups, one by one; with django-tasks-db in one transaction.
@@ -210,7 +220,7 @@ class DjangoTasksEngine:
         elif database := self._database():
             yield from database.findings(self._alias)
         else:
-            yield "warning", f"{self._name()} brings no helper along: run whereupon relay on each host"
+            yield "ok", f"{self._name()} is not asked anything; its workers are those of {self._worker}"
 
     def _check(self) -> list[checks.CheckMessage]:
         """Warn of a backend without workers, unless this is a run of tests: whereupon.W004."""

@@ -14,14 +14,12 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django_tasks_db.backend import DatabaseBackend
 from django_tasks_db.compat import TaskResultStatus, task_finished
-from django_tasks_db.management.commands import db_worker
 from django_tasks_db.models import DBTaskResult
 
 from whereupon.engines.django_tasks_jobs import PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from whereupon.ledger_protocol import Finding
 
@@ -95,22 +93,6 @@ def forget_stale(backend: str) -> None:
     DBTaskResult.objects.running().filter(
         backend_name=backend, task_path__startswith=PATH, started_at__lt=timezone.now() - _STALE
     ).delete()
-
-
-def surround_workers(backend: str, beside: Callable[[], AbstractContextManager[None]]) -> None:
-    """Run each worker of this process inside what `beside` returns.
-
-    `db_worker` has no signal for its start and end, so this wraps the method in which it works: however the
-    command is started, with and without its reloader.
-    """
-    worker_class: Any = db_worker.Worker
-    work = worker_class.run
-
-    def run(worker: Any) -> None:
-        with beside() if worker.backend_name == backend else contextlib.nullcontext():
-            work(worker)
-
-    worker_class.run = run
 
 
 def findings(backend: str) -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+import redis
 from whereupon.engines import redis_clients
 from whereupon.errors import InvalidConfiguration
 
@@ -63,13 +63,16 @@ class RedisSender:
 
     def __init__(self, broker: RedisBroker) -> None:
         self._namespace = broker.namespace
+        self._is_measured = False
         self._client = redis_clients.with_deadlines(broker.client.connection_pool)
         self.place = redis_clients.place_of(self._client.connection_pool)
 
     def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
         """Send messages together: one round trip for Dramatiq's script, and one for all of them."""
         try:
-            self._broker(self._client).do_qsize("default")  # Dramatiq measures Redis once for each process
+            if not self._is_measured:  # by Dramatiq, once for each process, and not within a pipeline
+                self._broker(self._client).do_qsize("default")
+                self._is_measured = True
             pipeline = self._client.pipeline(transaction=False)
             broker = self._broker(pipeline)
             for message in messages:

@@ -22,6 +22,7 @@ TASKS = {
         "QUEUES": ["default", "other"],
     }
 }
+DEBUG = "DEBUG" in os.environ
 SECRET_KEY = "for tests"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

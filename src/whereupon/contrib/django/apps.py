@@ -12,7 +12,7 @@ from django.db.models.signals import post_migrate
 from whereupon.contrib.django import checks, development
 from whereupon.contrib.django.configuration import Loaded, load
 from whereupon.contrib.django.tables import make_without_migrations
-from whereupon.errors import WhereuponError
+from whereupon.errors import StoreConflict
 
 LABEL = "whereupon"
 """The label of the app, as in `manage.py migrate whereupon`."""
@@ -39,7 +39,7 @@ class WhereuponConfig(AppConfig):
         if loaded.store is not None:
             try:
                 loaded.store.install()
-            except WhereuponError as error:
+            except StoreConflict as error:
                 self.loaded = loaded = Loaded(loaded.configuration, faults=(error,))
         for fault in loaded.faults:
             _log.error("no store is installed: %s", fault)

@@ -37,10 +37,11 @@ def engine(kind):
 
 
 @pytest.fixture
-def rows(kind):
-    """All rows of django-tasks-db; there are none at the beginning."""
+def rows(rig):
+    """All rows of django-tasks-db; there are none at the beginning, and no worker."""
     from django_tasks_db.models import DBTaskResult
 
+    rig.end_workers()
     DBTaskResult.objects.all().delete()
     return DBTaskResult.objects
 
@@ -118,7 +119,7 @@ def test_jobs_are_sent_in_one_transaction(engine, kind, rows, monkeypatch):
     statements = [each["sql"].split()[0] for each in queries]
     assert statements.count("INSERT") == len(jobs)
     assert statements.count("COMMIT") == 1
-    assert {each.priority for each in rows.all()} == {0, 10}
+    assert {each.priority for each in rows.all()} == {0, 50}
     assert {each.queue_name for each in rows.all()} == {"default", "other"}
     assert not engine.features.one_round_trip
     assert engine.features.atomic_bulk
@@ -208,8 +209,6 @@ def test_what_a_backend_lacks_is_a_fault_of_the_store(kind, tmp_path):
         with pytest.raises(InvalidConfiguration, match="no backend 'nobody'"):
             store("nobody")
         assert DjangoTasksEngine().features == Features()
-        ((level, text),) = DjangoTasksEngine().findings()
-        assert (level, "run whereupon relay" in text) == ("warning", True)
 
 
 def test_a_worker_whose_store_cannot_be_named_does_not_start(kind):
@@ -218,15 +217,23 @@ def test_a_worker_whose_store_cannot_be_named_does_not_start(kind):
         env=os.environ | {"STORE": f"{ELSEWHERE}.store", "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
     assert done.returncode == 1
+    assert "Starting worker" not in done.stdout
     assert "workers cannot tell what to import" in done.stderr
 
 
-def test_the_reloader_brings_one_helper_along(kind, rig, monkeypatch):
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_reloader_brings_one_helper_along(kind, rig, monkeypatch, debug):
     rig.end_workers()
-    command = [*kind.command(99), "--reload"]
+    command = [*kind.command(f"reloaded-{debug}"), *([] if debug else ["--reload"])]
     monkeypatch.setattr(type(kind), "command", lambda self, number: command)
+    if debug:
+        monkeypatch.setenv("DEBUG", "1")
     rig.at_least(1)
-    numbers = placed(rig, 1)
+    (number,) = placed(rig, 1)
     rig.until_quiet()
     assert len(rig.helpers()) == 1
-    assert rig.count("done", "query")[numbers[0]] == 1
+    assert rig.count("done", "query")[number] == 1
+    (worker,) = rig.running()
+    worker.terminate()
+    worker.wait(20)
+    rig.until(lambda: not rig.helpers())
