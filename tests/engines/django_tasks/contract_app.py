@@ -1,4 +1,4 @@
-"""The application of the conformance kit on Django Tasks."""
+"""The application of the conformance kit on Django Tasks, with the ledger in their database or apart."""
 
 from __future__ import annotations
 
@@ -10,4 +10,6 @@ from whereupon.engines.django_tasks import DjangoTasksEngine
 from whereupon.testing import engine_contract
 
 relay.RESEND = float(os.environ.get("RESEND", relay.RESEND))
-store = engine_contract.make_store(DjangoTasksEngine(store_name=f"{__name__}:store"), DjangoLedger())
+is_apart = bool(os.environ.get(engine_contract.LEDGER))
+ledger = engine_contract.make_ledger() if is_apart else DjangoLedger()
+store = engine_contract.make_store(DjangoTasksEngine(store_name=f"{__name__}:store"), ledger)

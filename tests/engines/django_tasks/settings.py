@@ -1,4 +1,4 @@
-"""Settings of the Django project of these tests: the ledger and django-tasks-db in one database."""
+"""Settings of the Django project of these tests: PostgreSQL by TASKS_DATABASE, or SQLite."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 from tests.contrib.django.settings import postgres, sqlite
 from whereupon.testing import engine_contract
 
-URL = os.environ.get(engine_contract.LEDGER)
+URL = os.environ.get("TASKS_DATABASE")
 DATABASES = {"default": postgres(URL) if URL else sqlite("project")}
 if not URL:
     DATABASES["default"]["NAME"] = f"{os.environ[engine_contract.FOLDER]}/project.sqlite3"
+DATABASES["default"]["CONN_MAX_AGE"] = int(os.environ["CONN_MAX_AGE"])
 INSTALLED_APPS = [
     "django_tasks_db",
     "tests.engines.django_tasks",
@@ -18,7 +19,7 @@ INSTALLED_APPS = [
 ]
 TASKS = {
     "default": {
-        "BACKEND": os.environ.get("BACKEND", "django_tasks_db.DatabaseBackend"),
+        "BACKEND": "django_tasks_db.DatabaseBackend",
         "QUEUES": ["default", "other"],
     }
 }
@@ -26,4 +27,4 @@ DEBUG = "DEBUG" in os.environ
 SECRET_KEY = "for tests"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-WHEREUPON = {"STORE": os.environ.get("STORE", "tests.engines.django_tasks.contract_app.store")}
+WHEREUPON = {"STORE": os.environ["STORE"]}

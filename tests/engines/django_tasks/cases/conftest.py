@@ -8,14 +8,17 @@ import sys
 import django
 import pytest
 from django.core.management import call_command
-from tests.servers import own_postgres
+from tests.servers import new_database, own_postgres
 
 from whereupon.store import installed
 from whereupon.testing import engine_contract
 
+RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "2"}
+"""How long a relay waits before it takes wake-ups for lost; the promise is about its own default."""
+
 
 class Server:
-    """PostgreSQL, with ledger and jobs in one database."""
+    """PostgreSQL, with jobs and, unless they are apart, the ledger in one database."""
 
     def __init__(self) -> None:
         self._server = own_postgres("fsync=off")
@@ -43,25 +46,26 @@ class DjangoTasksKind:
     """The command `db_worker` of django-tasks-db."""
 
     def __init__(self, folder, broker) -> None:
-        self.name = "django-tasks-db-postgresql" if broker else "django-tasks-db-sqlite"
+        self.name = f"django-tasks-db-{os.environ['DATABASE']}"
         self.store_name = os.environ["STORE"].replace(".store", ":store")
         self.folder = folder
         self.broker = broker
         self.environment = {
             "DJANGO_SETTINGS_MODULE": "tests.engines.django_tasks.settings",
             engine_contract.FOLDER: str(folder),
-            engine_contract.LEDGER: broker.url if broker else "",
-            "RESEND": "5",
-        }
+            engine_contract.LEDGER: new_database() if os.environ["DATABASE"] == "apart" else "",
+            "TASKS_DATABASE": broker.url if broker else "",
+            "CONN_MAX_AGE": "60" if os.environ["DATABASE"] == "postgresql" else "0",
+        } | RESEND
         os.environ.update(self.environment)
         django.setup()
         call_command("migrate", verbosity=0)
         self.store = installed()
+        self.store.ledger.migrate()
 
     def command(self, number) -> list[str]:
         return [
             *(sys.executable, "-m", "django", "db_worker", "--queue-name", "*", "--no-startup-delay"),
-            *("--interval", os.environ.get("INTERVAL", "1")),
             *("--worker-id", f"worker-{os.getpid()}-{number}"),
         ]
 
@@ -80,7 +84,7 @@ class DjangoTasksKind:
 
 @pytest.fixture(scope="session")
 def kind(tmp_path_factory):
-    server = Server() if os.environ["DATABASE"] == "postgresql" else None
+    server = None if os.environ["DATABASE"] == "sqlite" else Server()
     yield DjangoTasksKind(tmp_path_factory.mktemp("contract"), server)
     if server:
         server.end()
