@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-import redis
 from whereupon.engines import redis_clients
 from whereupon.errors import InvalidConfiguration
 
