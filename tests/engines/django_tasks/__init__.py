@@ -1,0 +1,1 @@
+"""Tests of Django Tasks as an engine."""

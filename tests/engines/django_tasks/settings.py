@@ -1,26 +1,30 @@
-"""A project whose tasks are in a database of its own, with the kit's store."""
+"""Settings of the Django project of these tests: PostgreSQL by TASKS_DATABASE, or SQLite."""
+
+from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
-url = urlsplit(os.environ["TASKS_DATABASE"])
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": url.path.strip("/"),
-        "USER": url.username,
-        "HOST": url.hostname,
-        "PORT": url.port,
-    }
-}
-INSTALLED_APPS = ["django_tasks", "django_tasks_db", "whereupon.contrib.django"]
+from tests.contrib.django.settings import postgres, sqlite
+from whereupon.testing import engine_contract
+
+URL = os.environ.get("TASKS_DATABASE")
+DATABASES = {"default": postgres(URL) if URL else sqlite("project")}
+if not URL:
+    DATABASES["default"]["NAME"] = f"{os.environ[engine_contract.FOLDER]}/project.sqlite3"
+DATABASES["default"]["CONN_MAX_AGE"] = int(os.environ["CONN_MAX_AGE"])
+INSTALLED_APPS = [
+    "django_tasks_db",
+    "tests.engines.django_tasks",
+    "whereupon.contrib.django",
+]
 TASKS = {
     "default": {
-        "BACKEND": os.environ.get("TASKS_BACKEND", "django_tasks_db.DatabaseBackend"),
+        "BACKEND": "django_tasks_db.DatabaseBackend",
         "QUEUES": ["default", "other"],
     }
 }
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-SECRET_KEY = "only for tests"
+DEBUG = "DEBUG" in os.environ
+SECRET_KEY = "for tests"
 USE_TZ = True
-WHEREUPON = {"STORE": "tests.engines.django_tasks.contract_app.store"}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+WHEREUPON = {"STORE": os.environ["STORE"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from whereupon.engine_protocol import WakeUp
@@ -42,13 +43,14 @@ def every_kind_of_subscriber(rig: Rig) -> None:
 
 
 def delay(rig: Rig) -> None:
-    """Compare a delayed subscriber with one that is not."""
+    """Publish to a delayed subscriber; how late others hear depends on how often a worker looks."""
     rig.at_least(1)
     number = rig.number()
+    published = time.monotonic()
     publish(Told(number=number))
     rig.until_quiet()
-    (early,), (late,) = rig.moments("done", "await_it", number), rig.moments("done", "hear_later", number)
-    assert late - early >= DELAY.total_seconds() * 0.5, f"{late - early} s apart"  # noqa: S101
+    (heard,) = rig.moments("done", "hear_later", number)
+    assert heard - published >= DELAY.total_seconds() * 0.9, f"{heard - published} s later"  # noqa: S101
 
 
 def fan_out(rig: Rig) -> None:
