@@ -54,7 +54,7 @@ _UNTOUCHED: Final = """
 
 
 class ProcrastinateEngine:
-    """Runs subscribers as tasks of a Procrastinate application, whose connector is one of psycopg 3 or Django.
+    """Runs subscribers as tasks of a Procrastinate application, whose connector is of psycopg 3 or Django.
 
     `store_name` is where the helper process finds the store, `shop.event_store:store`; it is looked for in
     the loaded modules if left out.
@@ -75,13 +75,17 @@ class ProcrastinateEngine:
         subscriber, options = subscription.subscriber, subscription.subscriber.options
         found: dict[str, str] = {}
         if options.timeout is not None and not subscriber.is_async:
-            found["cannot stop a function, and {} has a timeout="] = "write it with async def, or leave it out"
+            found["cannot stop a function, and {} has a timeout="] = (
+                "write it with async def, or leave it out"
+            )
         if options.concurrency is not None:
             found["does not count what runs, and {} has concurrency="] = (
                 "give it a queue of its own, and start a worker for that with --concurrency"
             )
         if max(map(len, (job_name(subscriber), options.queue))) > _LIMIT:
-            found[f"takes names of {_LIMIT} characters, and one of {{}} or its queue is longer"] = "shorten it"
+            found[f"takes names of {_LIMIT} characters, and one of {{}} or its queue is longer"] = (
+                "shorten it"
+            )
         for text, fix in found.items():
             yield InvalidSubscriber(
                 f"Procrastinate {text.format(subscriber.name)}", where=subscriber.where, fix=fix
@@ -114,7 +118,7 @@ class ProcrastinateEngine:
     def _make_task(self, app: procrastinate.App, deliverer: Deliverer, job: Job, sweep: Sweep) -> None:
         """Make a task that is a function, which Procrastinate runs on a thread, for coroutines too."""
 
-        def handle(context: JobContext, **given: Any) -> None:
+        def handle(context: JobContext, /, **given: Any) -> None:
             sweep.note(context.job.id)
             deliverer.deliver(checked(job.name, given), job.subscriptions)
 

@@ -30,7 +30,7 @@ def conninfo_of(connector: Any) -> str:
         connector = connector.get_worker_connector()
     if not isinstance(connector, PsycopgConnector | SyncPsycopgConnector):
         raise InvalidConfiguration(
-            f"the Procrastinate application has a {type(connector).__name__}, which wake-ups cannot be sent by",
+            f"wake-ups cannot be sent by the {type(connector).__name__} of the Procrastinate application",
             fix="give it a PsycopgConnector",
         )
     given = connector._pool_args  # noqa: SLF001 - Procrastinate's, and nothing else tells

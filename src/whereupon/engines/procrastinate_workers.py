@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from whereupon.engines.delivering import Deliverer
 
-_PAUSE: Final = 10.0  # seconds between two sweeps
+PAUSE: Final = 10.0
+"""Seconds between two sweeps."""
+_SECONDS: Final = 5.0  # that a sweep may take
 STALLED: Final = 300
 """Seconds without a heartbeat after which a worker counts as dead, and its wake-ups are swept."""
 
@@ -60,7 +62,7 @@ class Sweep:
         await self._swept(app, _LEFT, names=self._names)
         while True:
             await self._swept(app, _ABANDONED, names=self._names, stalled=STALLED)
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
             await self.sweep(app)
 
     async def sweep(self, app: App) -> None:
@@ -72,9 +74,10 @@ class Sweep:
 
     async def _swept(self, app: App, statement: Any, **arguments: Any) -> None:
         try:
-            await app.connector.execute_query_async(statement, **arguments)
+            async with asyncio.timeout(_SECONDS):
+                await app.connector.execute_query_async(statement, **arguments)
         except Exception as error:  # noqa: BLE001 - what is left is swept another time
-            _log.warning("wake-ups that have ended could not be deleted: %s", error.__cause__ or error)
+            _log.warning("wake-ups that have ended could not be deleted: %r", error.__cause__ or error)
 
 
 class Beside:

@@ -1,16 +1,21 @@
-"""The application of the conformance kit on Procrastinate, started as a team starts its own."""
+"""The store of the conformance kit on Procrastinate."""
 
 from __future__ import annotations
 
 import os
 
-import procrastinate
-
+from tests.engines.procrastinate.team_app import app
 from whereupon import relay
+from whereupon.engines import procrastinate_workers
 from whereupon.engines.procrastinate import ProcrastinateEngine
 from whereupon.testing import engine_contract
 
 relay.RESEND = float(os.environ.get("RESEND", relay.RESEND))
-app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BROKER"]))
-store = engine_contract.make_store(ProcrastinateEngine(app, store_name=f"{__name__}:store"))
-store.install()
+procrastinate_workers.PAUSE = float(os.environ.get("PAUSE", procrastinate_workers.PAUSE))
+store = engine_contract.make_store(ProcrastinateEngine(app))
+if "HIDDEN" in os.environ:
+    hidden = [store]
+    del store
+    hidden[0].install()
+else:
+    store.install()

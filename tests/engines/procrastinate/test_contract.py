@@ -15,18 +15,22 @@ from whereupon.testing import engine_contract
 pytestmark = pytest.mark.slow
 
 RESEND = {} if "WHEREUPON_BACKLOG" in os.environ else {"RESEND": "5"}
+PLACE = "tests.engines.procrastinate"
 
 
 class ProcrastinateKind:
     """Procrastinate's own worker command, with two jobs at a time."""
 
     name = "procrastinate"
-    store_name = "tests.engines.procrastinate.contract_app:store"
+    store_name = f"{PLACE}.contract_app:store"
+    program = "-m", "procrastinate", f"--app={PLACE}.team_app.app", "worker"
 
-    def __init__(self, folder, database) -> None:
+    def __init__(self, folder, database, **environment: str) -> None:
         self.folder = folder
         self.broker = database
-        self.environment = {"BROKER": database.url, engine_contract.LEDGER: new_database()} | RESEND
+        self.environment = (
+            {"BROKER": database.url, engine_contract.LEDGER: new_database()} | RESEND | environment
+        )
         os.environ |= self.environment
         self.app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=database.url))
         engine = ProcrastinateEngine(self.app)
@@ -36,26 +40,47 @@ class ProcrastinateKind:
         self.app.open()
 
     def command(self, number) -> list[str]:
-        return [
-            *(sys.executable, "-m", "procrastinate", "--app=tests.engines.procrastinate.contract_app.app"),
-            *("worker", "--concurrency=2", "--queues=default,other"),
-        ]
+        return [sys.executable, *self.program, "--concurrency=2", "--queues=default,other"]
 
     def send(self, job, argument) -> None:
         self.app.configure_task(job).defer(whereupon=argument)
 
     def is_ready(self, output) -> bool:
-        return "Starting worker" in output or "Launching a worker" in output
+        return "Launching a worker" in output
 
     def close(self) -> None:
         self.store.engine.close()
         self.app.close()
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory, database):
+class SharedKind(ProcrastinateKind):
+    """The same with the ledger in Procrastinate's database, which is killed with it."""
+
+    name = "procrastinate-shared"
+
+    def __init__(self, folder, database) -> None:
+        super().__init__(folder, database, **{engine_contract.LEDGER: database.url})
+
+
+class DjangoKind(ProcrastinateKind):
+    """Procrastinate's app for Django, whose workers are started by `manage.py procrastinate worker`."""
+
+    name = "procrastinate-django"
+    store_name = f"{PLACE}.django_app:store"
+    program = "-m", f"{PLACE}.django_app", "procrastinate", "worker"
+
+
+KINDS = [
+    ProcrastinateKind,
+    pytest.param(SharedKind, marks=pytest.mark.exhaustive),
+    pytest.param(DjangoKind, marks=pytest.mark.exhaustive),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def rig(request, tmp_path_factory, database):
     database.lose_everything()
-    kind = ProcrastinateKind(tmp_path_factory.mktemp("contract"), database)
+    kind = request.param(tmp_path_factory.mktemp("contract"), database)
     with engine_contract.Rig(kind) as rig:
         yield rig
     kind.close()

@@ -74,6 +74,7 @@ def many_deaths(rig: Rig) -> None:
         rig.until(lambda seen=seen: len(rig.log()) > seen + 5 or not rig.unfinished())  # type: ignore[misc]
         if alive := [line.pid for line in rig.log()[-2:] if _is_alive(line.pid)]:
             os.kill(alive[-1], signal.SIGKILL)
+            rig.until(lambda pid=alive[-1]: not rig.running() or not _is_alive(pid))  # type: ignore[misc]
         rig.at_least(1)
     _all_done(rig, numbers, RETURNED)
 

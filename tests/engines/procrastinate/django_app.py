@@ -1,0 +1,45 @@
+"""A Django project with Procrastinate's app: `python -m tests.engines.procrastinate.django_app procrastinate worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+from django.apps import apps
+from django.conf import settings
+from django.core.management import execute_from_command_line
+from psycopg.conninfo import conninfo_to_dict
+
+from whereupon import relay
+from whereupon.engines.procrastinate import ProcrastinateEngine
+from whereupon.testing import engine_contract
+
+if not settings.configured:
+    given = conninfo_to_dict(os.environ["BROKER"])
+    settings.configure(
+        INSTALLED_APPS=["procrastinate.contrib.django"],
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.postgresql",
+                "HOST": given["host"],
+                "PORT": given["port"],
+                "USER": given["user"],
+                "NAME": given["dbname"],
+            }
+        },
+        USE_TZ=True,
+    )
+if not apps.ready:
+    django.setup()
+
+from procrastinate.contrib.django import app  # noqa: E402 - Django must be set up before
+
+relay.RESEND = float(os.environ.get("RESEND", relay.RESEND))
+store = engine_contract.make_store(
+    ProcrastinateEngine(app, store_name="tests.engines.procrastinate.django_app:store")
+)
+store.install()
+
+if __name__ == "__main__":
+    execute_from_command_line(["manage", *sys.argv[1:]])

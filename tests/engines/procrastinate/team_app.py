@@ -1,0 +1,18 @@
+"""The Procrastinate application of a team, with tasks of its own, that imports the store as Procrastinate does."""
+
+from __future__ import annotations
+
+import os
+
+import procrastinate
+
+app = procrastinate.App(
+    connector=procrastinate.PsycopgConnector(conninfo=os.environ["BROKER"]),
+    import_paths=[os.environ.get("STORE_MODULE", "tests.engines.procrastinate.contract_app")],
+)
+
+
+@app.task(name="greet")
+async def greet(whom: str) -> str:
+    """Return a greeting, from the worker's own event loop."""
+    return f"hello {whom}"
