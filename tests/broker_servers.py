@@ -98,7 +98,7 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
 
     def start(self) -> None:
         with (self.folder / "output").open("ab") as output:
@@ -118,7 +118,7 @@ class RabbitMQ:
 
     def _queues(self) -> list[str]:
         lines = self._control("list_queues", "name").splitlines()
-        return [line for line in lines if line in {"celery", "other"}]
+        return [line for line in lines if line in {"celery", "default", "other"}]
 
     def _control(self, *words: str) -> str:
         script = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")

@@ -45,6 +45,8 @@ PLACES = {
     "click": {"cli"},
     "asgiref": {"contrib"},
     "kombu": {"engines"},  # which is Celery's
+    "pika": {"engines"},  # which is Dramatiq's
+    "redis": {"engines"},
 }
 """Where a third-party library may be imported, besides a file that bears its name."""
 

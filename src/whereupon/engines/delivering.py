@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from whereupon.deliveries import Close, Released
+from whereupon.engines.jobs import job_name
 from whereupon.engines.processes import describe_process, new_worker_id
 from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
 from whereupon.handling import Call, ahandle, handle, prepare
@@ -20,10 +21,12 @@ from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from whereupon.deliveries import Claim
     from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
+    from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
 attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
@@ -52,16 +55,29 @@ class Deliverer:
         self._local = threading.local()
         self._worker: str | None = None
         self._in_hand: set[int] = set()
+        self._turns: dict[str, threading.Semaphore] = {}
         self._in_doubt = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         """Handle deliveries of these subscriptions, if nobody else has.
 
-        While the ledger cannot be reached this waits, as there is nothing that the process could do.
+        While the ledger cannot be reached this waits, as there is nothing that the process could do. It waits
+        too while as many of the subscriber are running in this process as `concurrency=` allows.
         """
         if self._pid != os.getpid():
             self._begin()
+        with self._turn(next(iter(subscriptions.values())).subscriber):
+            self._deliver(deliveries, subscriptions)
+
+    def _turn(self, subscriber: Subscriber) -> AbstractContextManager[object]:
+        limit = subscriber.options.concurrency
+        if limit is None:
+            return contextlib.nullcontext()
+        with self._lock:
+            return self._turns.setdefault(job_name(subscriber), threading.Semaphore(limit))
+
+    def _deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         with self._lock:
             try:
                 jobs = self._patiently(

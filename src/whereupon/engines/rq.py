@@ -16,8 +16,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rq import Queue
 from rq import SimpleWorker as _SimpleWorker
 from rq import Worker as _Worker
@@ -26,7 +24,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
 from whereupon.engine_protocol import Features
-from whereupon.engines import rq_jobs
+from whereupon.engines import redis_clients, rq_jobs
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
-_SECONDS: Final = 2  # within which Redis must answer
 _KEPT: Final = 60  # seconds that RQ keeps a job that failed
 _NEVER: Final = -1  # RQ's word for no time limit
 _PATH: Final = f"{rq_jobs.__name__}."
@@ -110,13 +107,7 @@ class RQEngine:
     def _connection(self) -> redis.Redis:
         """Return a connection of our own, on which nothing takes long."""
         if self._opened is None:
-            kwargs = self._pool.connection_kwargs | {
-                "socket_timeout": _SECONDS,
-                "socket_connect_timeout": _SECONDS,
-                "retry": Retry(NoBackoff(), 0),
-            }
-            pool = redis.ConnectionPool(connection_class=self._pool.connection_class, **kwargs)
-            self._opened = redis.Redis(connection_pool=pool)
+            self._opened = redis_clients.with_deadlines(self._pool)
         return self._opened
 
     def _queue(self, name: str) -> Queue:
@@ -133,13 +124,9 @@ class RQEngine:
         except (redis.RedisError, OSError) as error:
             self.close()
             raise EngineUnavailable(
-                f"{self._place()} does not take jobs ({type(error).__name__}: {error})",
+                f"{redis_clients.place_of(self._pool)} does not take jobs ({type(error).__name__}: {error})",
                 fix="start it (redis-server), or mend the connection of the engine; nothing is lost",
             ) from error
-
-    def _place(self) -> str:
-        where = {"host": "localhost", "port": 6379} | self._pool.connection_kwargs
-        return f"Redis at {where.get('path') or '{host}:{port}'.format(**where)}"
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
@@ -150,20 +137,14 @@ class RQEngine:
     def findings(self) -> Iterator[Finding]:
         """Yield whether Redis answers, who consumes the subscribers' queues, and what is unsafe."""
         try:
-            policy = self._connection().info("memory").get("maxmemory_policy", "noeviction")
-            yield "ok", f"{self._place()} answers"
+            yield from redis_clients.findings_of(self._connection())
             workers = BaseWorker.all(connection=self._connection())
             ours = [each for each in workers if self._connection().hget(each.key, _MARK)]
         except (redis.RedisError, OSError) as error:
             self.close()
-            yield "error", f"{self._place()} does not answer: {error}"
-            return
-        if policy != "noeviction":
-            yield (
-                "error",
-                f"Redis throws jobs away when it is full: set maxmemory-policy noeviction, not {policy}",
-            )
-        yield from self._of_workers(workers, ours)
+            yield "error", f"{redis_clients.place_of(self._pool)} does not answer: {error}"
+        else:
+            yield from self._of_workers(workers, ours)
 
     def _of_workers(self, workers: list[BaseWorker], ours: list[BaseWorker]) -> Iterator[Finding]:
         queues = {each.options.queue for each in self._subscribers}

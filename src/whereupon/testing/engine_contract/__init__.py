@@ -58,6 +58,7 @@ CASES: Final = (
     Case("retries", "attempts are counted and run out; RetryIn, Park, IGNORED and SystemExit are honoured",
          living.retries),
     Case("follow-ups", "what a subscriber publishes is delivered", living.follow_ups),
+    Case("concurrency", "no more at once in one process than the subscriber says", living.concurrency),
     Case("time limits", "a handler over its limit is a failed attempt", living.time_limits),
     Case("duplicates", "jobs that come twice, late or out of order change nothing", living.duplicates,
          needs_jobs=True),

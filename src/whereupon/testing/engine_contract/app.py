@@ -67,6 +67,12 @@ class Followed(Event, name="engine_contract.followed"):
     number: int
 
 
+class Crowded(Event, name="engine_contract.crowded"):
+    """One of many things that happened at once."""
+
+    number: int
+
+
 class FannedOut(Event, name="engine_contract.fanned_out"):
     """Something happened that many hear of."""
 
@@ -202,6 +208,13 @@ def publish_once(event: Told) -> None:
             raise ValueError("rolled back")
 
 
+@subscriber(name="one_at_a_time", concurrency=1)
+def one_at_a_time(event: Crowded) -> None:
+    """Be handled one at a time in each process."""
+    with _logged("one_at_a_time", event.number):
+        time.sleep(0.05)
+
+
 @subscriber(name="hasty", priority="high")
 def hasty(event: Told) -> None:
     """Be handled before others, where the engine knows priorities."""
@@ -240,6 +253,7 @@ _TABLE: Final = {
     "hear_even": subscribe(hear_even, to=Told, when=lambda event: event.number % 2 == 0),
     "follow": subscribe(follow, to=Followed),
     "publish_once": subscribe(publish_once, to=Told),
+    "one_at_a_time": subscribe(one_at_a_time, to=Crowded),
     "hasty": subscribe(hasty, to=Told),
     "limited": subscribe(limited, to=Told),
     "limited_coroutine": subscribe(limited_coroutine, to=Told),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,7 @@ def helper(rig: Rig) -> None:
 
 
 def _redelivered(rig: Rig, who: str, kill: Callable[[int], None], bound: float) -> None:
+    rig.end_workers()
     rig.at_least(2)
     number = rig.number()
     publish(Happened(number=number, what=f"sleep {_SLEEP}"))
@@ -70,13 +72,20 @@ def many_deaths(rig: Rig) -> None:
     numbers = [rig.number() for _ in range(KILLS * 20)]
     publish_many([Happened(number=each, what="sleep 0.05") for each in numbers])
     for _ in range(KILLS):
-        seen = len(rig.log())
-        rig.until(lambda seen=seen: len(rig.log()) > seen + 5 or not rig.unfinished())  # type: ignore[misc]
+        _handle(rig, 6)
         if alive := [line.pid for line in rig.log()[-2:] if _is_alive(line.pid)]:
             os.kill(alive[-1], signal.SIGKILL)
-            rig.until(lambda pid=alive[-1]: not rig.running() or not _is_alive(pid))  # type: ignore[misc]
+    _handle(rig, sys.maxsize)
+    _all_done(rig, numbers)
+
+
+def _handle(rig: Rig, lines: int) -> None:
+    """Wait until so much has been logged, or all is done; a worker that ends is started again."""
+    seen = len(rig.log())
+    deadline = time.monotonic() + RETURNED
+    while rig.unfinished() and len(rig.log()) < seen + lines and time.monotonic() < deadline:
         rig.at_least(1)
-    _all_done(rig, numbers, RETURNED)
+        time.sleep(0.05)
 
 
 def _is_alive(pid: int) -> bool:
@@ -111,7 +120,8 @@ def lost_jobs(rig: Rig) -> None:
     """Delete all jobs in the middle of a backlog."""
     numbers = _backlog(rig)
     rig.kind.broker.lose_everything()  # type: ignore[union-attr]
-    _all_done(rig, numbers, RETURNED)
+    _handle(rig, sys.maxsize)
+    _all_done(rig, numbers)
 
 
 def broker_restart(rig: Rig) -> None:
@@ -120,11 +130,8 @@ def broker_restart(rig: Rig) -> None:
     rig.kind.broker.kill()  # type: ignore[union-attr]
     time.sleep(1)
     rig.kind.broker.start()  # type: ignore[union-attr]
-    returned = time.monotonic()
-    while rig.unfinished() and time.monotonic() < returned + RETURNED:
-        rig.at_least(1)
-        time.sleep(0.1)
-    _all_done(rig, numbers, 0.1)
+    _handle(rig, sys.maxsize)
+    _all_done(rig, numbers)
 
 
 def _backlog(rig: Rig) -> list[int]:
@@ -136,8 +143,8 @@ def _backlog(rig: Rig) -> list[int]:
     return numbers
 
 
-def _all_done(rig: Rig, numbers: list[int], seconds: float) -> None:
-    rig.until_quiet(seconds)
+def _all_done(rig: Rig, numbers: list[int]) -> None:
+    rig.until_quiet(0.1)
     done = rig.count("done", "act")
     lost = [each for each in numbers if not done[each]]
     assert not lost, f"lost: {len(lost)} of {len(numbers)}"  # noqa: S101

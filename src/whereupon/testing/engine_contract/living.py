@@ -11,6 +11,7 @@ from whereupon.testing.engine_contract.app import (
     DELAY,
     FANNED_OUT,
     OPTIONAL,
+    Crowded,
     FannedOut,
     Followed,
     Grouped,
@@ -92,6 +93,21 @@ def follow_ups(rig: Rig) -> None:
     publish(Happened(number=number, what="follow"))
     rig.until_quiet()
     _expect(rig, "done", "follow", {number: 1})
+
+
+def concurrency(rig: Rig) -> None:
+    """Publish more than may be handled at once."""
+    rig.at_least(1)
+    numbers = [rig.number() for _ in range(8)]
+    publish_many([Crowded(number=each) for each in numbers])
+    rig.until_quiet()
+    _expect(rig, "done", "one_at_a_time", dict.fromkeys(numbers, 1))
+    words: dict[int, str] = {}
+    for line in rig.log():
+        if line.subscriber == "one_at_a_time":
+            words[line.pid] = words.get(line.pid, "") + line.word[0]
+    for pid, word in words.items():
+        assert word == "sd" * (len(word) // 2), f"two at once in process {pid}: {word}"  # noqa: S101
 
 
 def time_limits(rig: Rig) -> None:

@@ -62,8 +62,14 @@ class Rig:
         """Return a number that no event has had yet."""
         return next(self._numbers)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start one more worker and wait until it takes jobs."""
+    def at_least(self, count: int) -> None:
+        """Start workers until so many are running, and wait until they take jobs."""
+        started = [self._start() for _ in range(count - len(self.running()))]
+        for output in started:
+            self.until(lambda output=output: self.kind.is_ready(output.read_text(errors="replace")))  # type: ignore[misc]
+
+    def _start(self) -> Path:
+        """Start one more worker and return the file that it prints into."""
         number = len(self.workers)
         output = self._output(number)
         path = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
@@ -74,13 +80,7 @@ class Rig:
                 stdout=file, stderr=file, start_new_session=True,
             )  # fmt: skip
         self.workers.append(worker)
-        self.until(lambda: self.kind.is_ready(output.read_text(errors="replace")))
-        return worker
-
-    def at_least(self, count: int) -> None:
-        """Start workers until so many are running."""
-        while len(self.running()) < count:
-            self.start()
+        return output
 
     def running(self) -> list[subprocess.Popen[bytes]]:
         """Return the workers that have not ended."""
