@@ -6,13 +6,10 @@ comes back from the ledger.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 from procrastinate import SyncPsycopgConnector
-from procrastinate.exceptions import ConnectorException, TaskAlreadyRegistered
+from procrastinate.exceptions import TaskAlreadyRegistered
 from procrastinate.jobs import Job as NativeJob
 from procrastinate.manager import JobManager
 
@@ -20,7 +17,7 @@ from whereupon.engine_protocol import Features
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
-from whereupon.engines.procrastinate_psycopg import conninfo_of, connect, in_time, place_of
+from whereupon.engines.procrastinate_psycopg import Connections, conninfo_of
 from whereupon.engines.procrastinate_workers import Beside, Sweep, help_workers
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from whereupon.errors import WhereuponError
     from whereupon.ledger_protocol import Finding
     from whereupon.store import EventStore
-    from whereupon.subscribers import Priority
+    from whereupon.subscribers import Priority, Subscriber
     from whereupon.subscriptions import Subscription
 
 _PRIORITIES: Final[dict[Priority, int]] = {"high": 10, "normal": 0, "low": -10}
@@ -44,7 +41,8 @@ _ALIVE: Final = """
 """
 _UNTOUCHED: Final = """
     SELECT queue_name FROM procrastinate_jobs
-    WHERE status IN ('todo', 'doing') AND queue_name = ANY(%s::varchar[])
+    WHERE queue_name = ANY(%(queues)s::varchar[])
+        AND (status = 'doing' OR status = 'todo' AND task_name = ANY(%(names)s::varchar[]))
     GROUP BY queue_name
     HAVING bool_and(status = 'todo') AND (
         SELECT min(at) FROM procrastinate_events WHERE job_id = min(procrastinate_jobs.id)
@@ -66,29 +64,24 @@ class ProcrastinateEngine:
     def __init__(self, app: procrastinate.App, *, store_name: str | None = None) -> None:
         self._app = app
         self._store_name = store_name
-        self._queues: set[str] = set()
+        self._subscribers: list[Subscriber] = []
         self._jobs = JobManager(SyncPsycopgConnector())  # which is given a connection with each call
-        self._local = threading.local()
+        self._connections = Connections(app)
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Yield what Procrastinate cannot honour of a subscription."""
         subscriber, options = subscription.subscriber, subscription.subscriber.options
-        found: dict[str, str] = {}
         if options.timeout is not None and not subscriber.is_async:
-            found["cannot stop a function, and {} has a timeout="] = (
-                "write it with async def, or leave it out"
-            )
-        if options.concurrency is not None:
-            found["does not count what runs, and {} has concurrency="] = (
-                "give it a queue of its own, and start a worker for that with --concurrency"
-            )
-        if max(map(len, (job_name(subscriber), options.queue))) > _LIMIT:
-            found[f"takes names of {_LIMIT} characters, and one of {{}} or its queue is longer"] = (
-                "shorten it"
-            )
-        for text, fix in found.items():
             yield InvalidSubscriber(
-                f"Procrastinate {text.format(subscriber.name)}", where=subscriber.where, fix=fix
+                f"Procrastinate cannot stop a function, and {subscriber.name} says timeout=",
+                where=subscriber.where,
+                fix="write it with async def, or leave timeout= out",
+            )
+        if max(len(job_name(subscriber)), len(options.queue)) > _LIMIT:
+            yield InvalidSubscriber(
+                f"Procrastinate takes names of {_LIMIT} characters, {subscriber.name} or its queue has more",
+                where=subscriber.where,
+                fix='give it a shorter one: @subscriber(name="...", queue="...")',
             )
 
     def register(self, store: EventStore) -> None:
@@ -107,7 +100,7 @@ class ProcrastinateEngine:
         sweep = Sweep([each.name for each in jobs])
         for job in jobs:
             self._make_task(app, deliverer, job, sweep)
-            self._queues.add(job.subscriber.options.queue)
+            self._subscribers.append(job.subscriber)
         help_workers(app, Beside(lambda: self._helped(store), deliverer, sweep))
 
     def _helped(self, store: EventStore) -> str:
@@ -119,8 +112,10 @@ class ProcrastinateEngine:
         """Make a task that is a function, which Procrastinate runs on a thread, for coroutines too."""
 
         def handle(context: JobContext, /, **given: Any) -> None:
-            sweep.note(context.job.id)
-            deliverer.deliver(checked(job.name, given), job.subscriptions)
+            try:
+                deliverer.deliver(checked(job.name, given), job.subscriptions)
+            finally:
+                sweep.note(context.job.id)
 
         options = job.subscriber.options
         handle.__doc__ = job.subscriber.function.__doc__
@@ -144,50 +139,27 @@ class ProcrastinateEngine:
         Raises `EngineUnavailable`, `InvalidConfiguration`.
         """
         jobs = [_job(each) for each in wake_ups]
-        with self._connection() as connection:
+        with self._connections.lent() as connection:
             self._jobs.batch_defer_jobs(jobs, connection=connection)
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """Lend the connection of this thread, and turn what goes wrong with it into `EngineUnavailable`."""
-        try:
-            opened = getattr(self._local, "connection", None)
-            if opened is None:
-                opened = self._local.connection = connect(self._app.connector)
-            with in_time(opened):
-                yield opened
-        except (ConnectorException, psycopg.Error, OSError) as error:
-            self.close()
-            raise self._unavailable(error.__cause__ or error) from error
-
-    def _unavailable(self, error: BaseException) -> EngineUnavailable:
-        if isinstance(error, psycopg.ProgrammingError):
-            problem, fix = "has not the tables of Procrastinate", "procrastinate --app=… schema --apply"
-        else:
-            problem = "does not take jobs"
-            fix = "start it (postgresql), or mend the connector of the application; nothing is lost"
-        text = str(error).strip().partition("\n")[0]
-        return EngineUnavailable(
-            f"{place_of(self._app.connector)} {problem} ({type(error).__name__}: {text})", fix=fix
-        )
 
     def close(self) -> None:
         """Close the connection that this thread has opened; the next use opens another one."""
-        opened, self._local.connection = getattr(self._local, "connection", None), None
-        if opened is not None:
-            with contextlib.suppress(psycopg.Error):
-                opened.close()
+        self._connections.close()
 
     def findings(self) -> Iterator[Finding]:
         """Yield whether the database answers, whether workers live, and which queues nobody looks after."""
+        known = {
+            "queues": [each.options.queue for each in self._subscribers],
+            "names": [job_name(each) for each in self._subscribers],
+        }
         try:
-            with self._connection() as connection:
+            with self._connections.lent() as connection:
                 ((alive,),) = connection.execute(_ALIVE).fetchall()
-                untouched = connection.execute(_UNTOUCHED, [sorted(self._queues)]).fetchall()
+                untouched = connection.execute(_UNTOUCHED, known).fetchall()
         except (EngineUnavailable, InvalidConfiguration) as error:
             yield "error", str(error)
             return
-        yield "ok", f"Procrastinate's database {place_of(self._app.connector)} answers"
+        yield "ok", f"Procrastinate's database {self._connections.place()} answers"
         if alive:
             yield "ok", f"Procrastinate's workers that live: {alive}"
         else:

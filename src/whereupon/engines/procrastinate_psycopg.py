@@ -1,4 +1,4 @@
-"""A connection of our own to the database of a Procrastinate application, on which nothing takes long."""
+"""Connections of our own to the database of a Procrastinate application, on which nothing takes long."""
 
 from __future__ import annotations
 
@@ -10,15 +10,62 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from procrastinate import PsycopgConnector, SyncPsycopgConnector
+from procrastinate.exceptions import ConnectorException
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from whereupon.errors import InvalidConfiguration
+from whereupon.errors import EngineUnavailable, InvalidConfiguration
 from whereupon.ledger.psycopg_connection import OF_PSYCOPG, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from procrastinate import App
+
 _SECONDS: Final = 2  # within which the server must answer
+
+
+class Connections:
+    """One connection for each thread, to where the connector of an application leads at that moment."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._local = threading.local()
+
+    def place(self) -> str:
+        """Say where they lead, without the password. Raises `InvalidConfiguration`."""
+        return describe(conninfo_of(self._app.connector))
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend the connection of this thread, in autocommit mode, for one statement.
+
+        Raises `EngineUnavailable`, after which there is a new connection, and `InvalidConfiguration`.
+        """
+        try:
+            opened = getattr(self._local, "connection", None)
+            if opened is None:
+                opened = self._local.connection = _connected(conninfo_of(self._app.connector))
+            with _in_time(opened):
+                yield opened
+        except (ConnectorException, psycopg.Error, OSError) as error:
+            self.close()
+            raise self._unavailable(error.__cause__ or error) from error
+
+    def _unavailable(self, error: BaseException) -> EngineUnavailable:
+        problem = "does not take jobs"
+        fix = "start it (postgresql), or mend the connector of the application; nothing is lost"
+        if isinstance(error, psycopg.ProgrammingError):
+            problem = "has no tables of Procrastinate, or older ones"
+            fix = "procrastinate --app=… schema --apply"
+        text = str(error).strip().partition("\n")[0]
+        return EngineUnavailable(f"{self.place()} {problem} ({type(error).__name__}: {text})", fix=fix)
+
+    def close(self) -> None:
+        """Close the connection that this thread has opened; the next use opens another one."""
+        opened, self._local.connection = getattr(self._local, "connection", None), None
+        if opened is not None:
+            with contextlib.suppress(psycopg.Error):
+                opened.close()
 
 
 def conninfo_of(connector: Any) -> str:
@@ -43,23 +90,13 @@ def _value(given: Any) -> Any:
     return given() if callable(given) else given
 
 
-def place_of(connector: Any) -> str:
-    """Say where a connector leads, without the password."""
-    return describe(conninfo_of(connector))
-
-
-def connect(connector: Any) -> psycopg.Connection[Any]:
-    """Open a connection in autocommit mode. Raises `psycopg.Error`, `InvalidConfiguration`."""
-    given = {"application_name": "whereupon"} | conninfo_to_dict(conninfo_of(connector))
-    return psycopg.connect(
-        **(given | {"connect_timeout": _SECONDS}),  # type: ignore[arg-type]
-        autocommit=True,
-        prepare_threshold=None,
-    )
+def _connected(conninfo: str) -> psycopg.Connection[Any]:
+    given = {"application_name": "whereupon"} | conninfo_to_dict(conninfo) | {"connect_timeout": _SECONDS}
+    return psycopg.connect(**given, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
-def in_time(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _in_time(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Cancel what takes the server too long, and cut the line where even that is not answered.
 
     Nothing is set for the session, as there may be a pooler between.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+
 import psycopg
 import pytest
 from procrastinate.schema import SchemaManager
@@ -13,7 +17,7 @@ class Database:
     """A server with Procrastinate's tables."""
 
     def __init__(self) -> None:
-        self._server = own_postgres("fsync=off")
+        self._server = own_postgres("fsync=off", "log_line_prefix=%a:")
         self.port = self._server.port
         self.url = self._server.url()
         self.execute(SchemaManager.get_schema())
@@ -23,8 +27,37 @@ class Database:
             cursor = connection.execute(statement, arguments or None)
             return cursor.fetchall() if cursor.description else []
 
-    def jobs(self) -> list[tuple]:
-        return self.execute("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id")
+    def jobs(self, status: str) -> list[str]:
+        rows = self.execute("SELECT task_name FROM procrastinate_jobs WHERE status = %s ORDER BY 1", status)
+        return [task for (task,) in rows]
+
+    @contextlib.contextmanager
+    def statements(self):
+        """Let connections that are opened from now on log what they ask; give a function that returns it."""
+        log = self._server.folder / "log"
+        self.execute("ALTER ROLE whereupon SET log_statement = 'all'")
+        before = len(log.read_text())
+        try:
+            yield lambda: [
+                line for line in log.read_text()[before:].splitlines() if line.startswith("whereupon:LOG:")
+            ]
+        finally:
+            self.execute("ALTER ROLE whereupon RESET log_statement")
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Let the server answer nobody, while the system still takes connections for it."""
+        pids = [
+            pid for (pid,) in self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        ]
+        pids.append(int((self._server.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def lose_everything(self) -> None:
         self.execute("DELETE FROM procrastinate_jobs")

@@ -1,4 +1,4 @@
-"""A Django project with Procrastinate's app: `python -m tests.engines.procrastinate.django_app procrastinate worker`."""
+"""A Django project with Procrastinate's app, and its `manage.py`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if not settings.configured:
 if not apps.ready:
     django.setup()
 
-from procrastinate.contrib.django import app  # noqa: E402 - Django must be set up before
+from procrastinate.contrib.django import app
 
 relay.RESEND = float(os.environ.get("RESEND", relay.RESEND))
 store = engine_contract.make_store(

@@ -1,4 +1,4 @@
-"""The Procrastinate application of a team, with tasks of its own, that imports the store as Procrastinate does."""
+"""The Procrastinate application of a team, with a task of its own, which names the store in import_paths=."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import procrastinate
 
 app = procrastinate.App(
-    connector=procrastinate.PsycopgConnector(conninfo=os.environ["BROKER"]),
+    connector=procrastinate.PsycopgConnector(
+        conninfo=os.environ["BROKER"], kwargs={"connect_timeout": 2}, timeout=5
+    ),
     import_paths=[os.environ.get("STORE_MODULE", "tests.engines.procrastinate.contract_app")],
 )
 
