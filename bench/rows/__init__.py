@@ -11,6 +11,7 @@ from bench.rows import (
     control,
     drain,
     drain_postgres,
+    handoff_celery,
     importing,
     latency,
     latency_postgres,
@@ -40,5 +41,6 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "latency-postgres": latency_postgres.measure,
     "drain-postgres": drain_postgres.measure,
     "waiting-postgres": waiting_postgres.measure,
+    "handoff-celery": handoff_celery.measure,
 }
 """What `--only` takes, and the function that measures it."""

@@ -43,6 +43,19 @@ def fanning_out(ledger: Ledger, count: int) -> EventStore:
     return EventStore(subscriptions=subscriptions, ledger=ledger)
 
 
+def handing_off(broker: str, count: int) -> EventStore:
+    """Build the same without a ledger: its events are handed to Celery."""
+    from celery import Celery
+
+    from whereupon.engines.celery import CeleryEngine
+
+    subscriptions = [subscribe(silent(number), to=PipelineCreated) for number in range(count)]
+    engine = CeleryEngine(Celery(f"bench{count}", broker=broker))
+    store = EventStore(subscriptions=subscriptions, engine=engine)
+    engine.register(store)
+    return store
+
+
 def environment_of(ledger: SQLiteLedger | PostgresLedger) -> dict[str, str]:
     """Return what tells a worker process of a ledger."""
     if isinstance(ledger, SQLiteLedger):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import timedelta
 
     from whereupon.errors import WhereuponError
     from whereupon.ledger_protocol import Finding
@@ -26,6 +26,7 @@ class Features:
     - `delay`: the engine can hold a job back safely
     - `priority`: it starts jobs of a higher priority first
     - `coroutines`: it runs coroutine functions by itself
+    - `handoff`: it is a `HandoffEngine`, which delivers without a ledger
     - `redelivery`: within which time a job comes back whose worker died; None where it may never
     """
 
@@ -35,6 +36,7 @@ class Features:
     delay: bool = False
     priority: bool = False
     coroutines: bool = False
+    handoff: bool = False
     redelivery: timedelta | None = None
 
 
@@ -43,6 +45,23 @@ class WakeUp(NamedTuple):
 
     delivery: int
     subscriber: Subscriber
+
+
+class Message(NamedTuple):
+    """One job that carries all that it needs: the envelopes of one event, or of a group, as JSON.
+
+    `subscription` is an id. `delay` counts from the commit. `recheck` is set when the condition raised in
+    the publisher: the worker asks it again. So many `attempts` failed before, and so long it has `waited` for
+    code that accepts its payload: an engine that tries again by a new message keeps count in them.
+    """
+
+    subscriber: Subscriber
+    subscription: str
+    envelopes: tuple[str, ...]
+    delay: timedelta = timedelta(0)
+    recheck: bool = False
+    attempts: int = 0
+    waited: timedelta = timedelta(0)
 
 
 class Engine(Protocol):
@@ -80,4 +99,35 @@ class Engine(Protocol):
 
     def findings(self) -> Iterable[Finding]:
         """Yield what `whereupon doctor` says about the settings of the engine and its broker."""
+        ...
+
+
+class HandoffEngine(Engine, Protocol):
+    """An engine that can deliver without a ledger: its own jobs carry the events, and its promise holds."""
+
+    @property
+    def promise(self) -> str:
+        """What it promises of events that were handed over, in one sentence."""
+        ...
+
+    def handoff_faults(self, subscriptions: Sequence[Subscription]) -> Iterable[WhereuponError]:
+        """Yield what it cannot honour without a ledger, and the settings that would lose events."""
+        ...
+
+    def handoff_findings(self, subscriptions: Sequence[Subscription]) -> Iterable[Finding]:
+        """Yield what `whereupon doctor` says about a table without a ledger."""
+        ...
+
+    def hand_off(self, messages: Sequence[Message], on: object | None) -> None:
+        """Take messages, in as few round trips as the engine can.
+
+        An engine that is `transactional` sends them in the transaction of `on`, or finds one itself where
+        that is None. For any other it is None, and the transaction, if there was one, has committed.
+
+        Raises `EngineUnavailable` within a few seconds, which says how many of the messages were taken.
+        """
+        ...
+
+    async def ahand_off(self, messages: Sequence[Message], on: object | None) -> None:
+        """Take messages without blocking the event loop."""
         ...

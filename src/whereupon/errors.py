@@ -13,13 +13,16 @@
     ├── WrongConnection       WU303  on= is of a kind that the ledger cannot join
     ├── WrongLedger           WU304  on= writes to another database than the workers read
     ├── ConditionFailed       WU305  a condition raised, and the store is strict
+    ├── PublishError          WU306  the engine did not take what was handed to it
     ├── LedgerMissing         WU401  the ledger's file or tables are not there
     ├── LedgerVersion         WU402  the ledger is older, newer or not ours
     ├── LedgerBusy            WU403  another process held the lock for too long
     ├── LedgerUnavailable     WU404  the database cannot be read or written
     ├── LostClaim             WU405  a delivery was given to another worker meanwhile
     ├── EngineUnavailable     WU406  the broker of the engine does not take jobs
+    ├── NoLedger              WU407  the store hands its events to the engine and keeps no record
     ├── WorkerFailed          WU501  a worker cannot start or keeps dying
+    ├── DeliveryFailed        WU502  an event that was handed to the engine could not be handled
     ├── InvalidConfiguration  WU601  the CLI cannot find or load what it was told
     └── NotFound              WU602  no such event, subscription or delivery
 
@@ -226,6 +229,28 @@ class ConditionFailed(WhereuponError):
     code = "WU305"
 
 
+class PublishError(WhereuponError):
+    """The engine of a store without a ledger did not take everything that was published.
+
+    `subscriptions` are the ids of those that will not hear of it, `events` the ids of the events. After a
+    commit it is not raised: it goes to `on_publish_error=` of the store, or into the log.
+    """
+
+    code = "WU306"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        subscriptions: Sequence[str],
+        events: Sequence[str],
+        fix: str = "",
+    ) -> None:
+        super().__init__(problem, fix=fix)
+        self.subscriptions = tuple(subscriptions)
+        self.events = tuple(events)
+
+
 class LedgerMissing(WhereuponError):
     """The ledger's file or its tables are not there. Publishing and workers never create them.
 
@@ -281,17 +306,41 @@ class LostClaim(WhereuponError):
 class EngineUnavailable(WhereuponError):
     """The broker of the engine cannot be reached or does not take jobs.
 
-    Nothing is lost: what was published waits in the ledger, and the relay tries again, at longer and longer
-    intervals of up to thirty seconds.
+    With a ledger nothing is lost: what was published waits there, and the relay tries again, at longer and
+    longer intervals of up to thirty seconds. Without one, `sent` is how many of the jobs were taken before.
     """
 
     code = "WU406"
+
+    def __init__(self, problem: str, *, sent: int = 0, where: str = "", fix: str = "") -> None:
+        super().__init__(problem, where=where, fix=fix)
+        self.sent = sent
+
+
+class NoLedger(WhereuponError):
+    """The store has no ledger: it hands its events to the engine and keeps no record of them.
+
+    What became of an event is known by the engine alone. A store with `ledger=` can list, show, park and
+    replay deliveries, runs local workers, and has atomic subscribers.
+    """
+
+    code = "WU407"
 
 
 class WorkerFailed(WhereuponError):
     """A worker process cannot start, or keeps dying as soon as it has started."""
 
     code = "WU501"
+
+
+class DeliveryFailed(WhereuponError):
+    """An event that was handed to the engine could not be handled, and is not tried again.
+
+    With a ledger the delivery would be parked. Without one the job of the engine fails with this error, so
+    that it is seen where the team looks for failed jobs.
+    """
+
+    code = "WU502"
 
 
 class InvalidConfiguration(WhereuponError):

@@ -28,6 +28,7 @@ from whereupon.errors import (
 )
 from whereupon.events import BaseEvent, contract_of, payload_of
 from whereupon.failures import describe_failure
+from whereupon.handoff import AfterCommit, Handoff, OnPublishError
 from whereupon.ledger_protocol import Ledger, Record
 from whereupon.naming import location_of
 from whereupon.payloads import strict_faults
@@ -83,7 +84,8 @@ class EventStore:
     It is a pure value: building it opens nothing, and nothing in it can change.
 
     - `subscriptions`: what `subscribe()` returned, all contexts and overlays in one list
-    - `ledger`: where events and deliveries are written
+    - `ledger`: where events and deliveries are written; without one the engine is handed the events, and
+      what it promises is all that holds
     - `engine`: the job system whose workers handle deliveries; local workers if left out
     - `strict`: for tests and development: a raising condition and a missing transaction reach the publisher
     - `carry`: returns the ambient context (tenant, locale, user) as texts that travel in the envelope; the
@@ -91,6 +93,10 @@ class EventStore:
     - `around`: takes the envelope and returns a context manager in which the event is handled
     - `condition_budget`: a condition that takes longer is reported
     - `payload_limit`: the largest envelope, payload included, in bytes of JSON
+    - `after_commit`: without a ledger: takes what `publish` was given as `on=` and a function, which it calls
+      when that transaction has committed; `contrib.django` and `contrib.sqlalchemy` each have one
+    - `on_publish_error`: without a ledger: takes the `PublishError` of events whose transaction has
+      committed and that the engine did not take; an error in the log if left out
     - `spread`: how far apart batches of 100 groups from one publish start; zero turns it off
     - `retention`: how long deliveries that are done stay on record
     - `wait_for_code`: how long a payload that only newer code may understand waits before it is parked
@@ -99,7 +105,7 @@ class EventStore:
     """
 
     subscriptions: Iterable[Subscription]
-    ledger: Ledger
+    ledger: Ledger = field(default_factory=Handoff)
     engine: Engine | None = None
     strict: bool = False
     carry: Carry | None = None
@@ -109,12 +115,18 @@ class EventStore:
     spread: timedelta = timedelta(seconds=10)
     retention: timedelta = timedelta(days=1)
     wait_for_code: timedelta = timedelta(hours=1)
+    after_commit: AfterCommit | None = None
+    on_publish_error: OnPublishError | None = None
     routes: Routes = field(init=False, repr=False)
     _plans: Mapping[type[BaseEvent], Plan] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         listed = tuple(self.subscriptions)
         routes, faults = build_routes(listed)
+        if not self.is_tracked:
+            handoff = Handoff(self.engine, self.after_commit, self.on_publish_error, routes)
+            object.__setattr__(self, "ledger", handoff)
+            faults += handoff.faults()
         for subscription in routes:
             faults += self.ledger.faults_of(subscription)
             faults += self.engine.faults_of(subscription) if self.engine else ()
@@ -129,6 +141,17 @@ class EventStore:
             if all(each.condition is None for each in group)
         }
         object.__setattr__(self, "_plans", unconditional)
+
+    @property
+    def is_tracked(self) -> bool:
+        """Tell whether there is a ledger; without one events are handed to the engine."""
+        return not isinstance(self.ledger, Handoff)
+
+    @property
+    def waits_for_commit(self) -> bool:
+        """Tell whether events of a transaction that is rolled back are never delivered."""
+        is_transactional = self.engine is not None and self.engine.features.transactional
+        return self.is_tracked or is_transactional or self.after_commit is not None
 
     def plan(self, event: BaseEvent) -> Plan:
         """Ask the conditions and return who gets an event. Nothing is written.
@@ -301,10 +324,12 @@ def _option_faults(store: EventStore) -> Iterable[WhereuponError]:
         yield InvalidSubscriber(
             f"payload_limit= of the store takes bytes from 1 to {TEXT_LIMIT:,}, not {store.payload_limit!r}"
         )
-    for name in ("carry", "around"):
+    for name in ("carry", "around", "after_commit", "on_publish_error"):
         value = getattr(store, name)
         if value is not None and not callable(value):
             yield InvalidSubscriber(f"{name}= of the store takes a function, not {value!r}")
+        elif value is not None and store.is_tracked and name in {"after_commit", "on_publish_error"}:
+            yield InvalidSubscriber(f"{name}= of the store does nothing with a ledger= beside it")
 
 
 def _deliveries(

@@ -24,6 +24,7 @@ LAYERS = [
     *("engine_protocol",),
     *(
         "routing",
+        "handoff",
         "store",
         "publishing",
         "handling",
@@ -47,6 +48,7 @@ PLACES = {
     "kombu": {"engines"},  # which is Celery's
     "pika": {"engines"},  # which is Dramatiq's
     "redis": {"engines"},
+    "django_tasks_db": {"engines"},  # which is of Django Tasks
 }
 """Where a third-party library may be imported, besides a file that bears its name."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,16 @@ def test_a_row_whose_server_is_missing_is_left_out_with_the_reason_and_the_other
     document = json.loads((tmp_path / "o").read_text())
     assert document["failed"] == ["claims-postgres"]
     assert len(document["lines"]) == 1
+
+
+def test_a_row_on_redis(tmp_path):
+    pytest.importorskip("celery")
+    if shutil.which("redis-server") is None:
+        missing("Redis", "apt install redis-server")
+    finished = run_bench(tmp_path / "out.json", ["handoff-celery"])
+    assert finished.returncode == 0, finished.stderr
+    lines = json.loads((tmp_path / "out.json").read_text())["lines"]
+    assert [line["ratio"] > 0 for line in lines] == [True] * 3
 
 
 @pytest.mark.slow

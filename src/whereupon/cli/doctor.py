@@ -34,7 +34,8 @@ def doctor(store: str | None, *, as_json: bool) -> None:
     _, loaded = the_store(store)
     loaded.install()  # which is when an engine learns of its subscribers
     of_engine = loaded.engine.findings() if loaded.engine else ()
-    findings = [*loaded.ledger.findings(), *of_engine, *_progress(loaded)]
+    progress = _progress(loaded) if loaded.is_tracked else ()
+    findings = [*loaded.ledger.findings(), *of_engine, *progress]
     if as_json:
         print_json([{"level": level, "text": text} for level, text in findings])
     else:

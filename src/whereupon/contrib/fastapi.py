@@ -54,5 +54,6 @@ def lifespan(
 
 
 def look_for_ledger(store: EventStore) -> None:
-    """Open and close a connection to the ledger. Raises `LedgerMissing`, `LedgerVersion` and the like."""
-    store.ledger.connect().close()
+    """Open and close a connection to the ledger, if any; `LedgerMissing`, `LedgerVersion` and others pass."""
+    if store.is_tracked:
+        store.ledger.connect().close()

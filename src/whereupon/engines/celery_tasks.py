@@ -12,7 +12,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Retry
 from celery.local import Proxy
 
-from whereupon.engines.delivering import attempts
+from whereupon.engines.running import attempts
 from whereupon.outcomes import IGNORED, RetryIn
 from whereupon.subscribers import Options
 
@@ -81,6 +81,12 @@ def fault_of(subscriber: Subscriber) -> str:
     if limits_retries(_task(subscriber)) and subscriber.options.max_attempts != Options().max_attempts:
         return "says max_retries= as a task and max_attempts= as a subscriber; take one of them away"
     return ""
+
+
+def is_given_back(subscriber: Subscriber) -> bool:
+    """Tell whether a message of a task comes back when the process dies that runs it."""
+    task = _task(subscriber)
+    return bool(task.acks_late and task.reject_on_worker_lost)
 
 
 def _task(subscriber: Subscriber) -> Any:

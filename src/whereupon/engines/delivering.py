@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import threading
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from whereupon.deliveries import Close, Released
 from whereupon.engines.jobs import job_name
 from whereupon.engines.processes import describe_process, new_worker_id
+from whereupon.engines.running import Runner
 from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
-from whereupon.handling import Call, ahandle, handle, prepare
+from whereupon.handling import prepare
 from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
-attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
-"""How many attempts of the delivery that is being handled have failed before."""
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
 
 _T = TypeVar("_T")
@@ -47,6 +43,7 @@ class Deliverer:
     def __init__(self, store: EventStore, kind: str) -> None:
         self._store = store
         self._kind = kind
+        self._runner = Runner(store)
         self._begin()
 
     def _begin(self) -> None:
@@ -57,7 +54,6 @@ class Deliverer:
         self._in_hand: set[int] = set()
         self._turns: dict[str, threading.Semaphore] = {}
         self._in_doubt = False
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         """Handle deliveries of these subscriptions, if nobody else has.
@@ -122,7 +118,7 @@ class Deliverer:
             calls, refused = prepare(self._store, claimed, subscription)
             closes += refused
             for call in calls:
-                closes += self._run(call)
+                closes += self._runner.run(call)
             self._patiently(lambda transaction: self._close(transaction, closes))
         except BaseException:
             ended = {each.claim.delivery for each in closes}
@@ -131,25 +127,6 @@ class Deliverer:
             raise
         finally:
             self._in_hand.difference_update(each.delivery for each in claimed)
-
-    def _run(self, call: Call) -> list[Close]:
-        if not call.subscription.subscriber.is_async:
-            context = contextvars.copy_context()
-            context.run(attempts.set, call.first.claim.attempts)
-            return context.run(handle, self._store, call)
-        limit = call.time_limit.total_seconds() if call.time_limit else None
-
-        async def awaited() -> list[Close]:
-            return await ahandle(self._store, call, asyncio.timeout(limit))
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._running_loop()).result()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
-            return self._loop
 
     def _close(self, transaction: Transaction, closes: list[Close]) -> None:
         for lost in claims.close(transaction, closes):

@@ -175,7 +175,7 @@ def recording() -> Iterator[Recorder]:
     recorder = Recorder(store.ledger if store else None)
     ledger = cast("Ledger", recorder)  # what it does not do itself, it asks of the ledger behind it
     recorded = (
-        replace(store, ledger=ledger, strict=True)
+        replace(store, ledger=ledger, strict=True, after_commit=None, on_publish_error=None)
         if store
         else EventStore(subscriptions=[], ledger=ledger, strict=True)
     )

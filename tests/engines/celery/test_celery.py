@@ -226,7 +226,7 @@ def test_a_relay_is_refused_where_tasks_run_at_once_or_there_is_no_engine(make_a
 def test_a_task_of_the_same_name_is_not_taken_for_ours(make_app, broker):
     app = make_app()
     taken = client(broker)
-    taken.task(do_nothing, name="local.plain")
+    taken.task(do_nothing, name="local.plain", shared=False)  # not in the applications of other tests
     with pytest.raises(InvalidConfiguration, match=r"a task called local\.plain already"):
         CeleryEngine(taken).register(app.store)
 

@@ -23,7 +23,9 @@ def check(**_: Any) -> list[CheckMessage]:
     """Return what Django reports at `check`, `runserver` and `migrate`.
 
     Errors: E001 and counting, one for each fault of the setting or of the store. Warnings: W001 no store is
-    named, W002 the ledger is not a DjangoLedger, W003 transactions on SQLite that begin without the lock.
+    named, W002 the ledger is not a DjangoLedger, W003 transactions on SQLite that begin without the lock,
+    W004 events that are handed to the engine before the commit. W005 is
+    that of Django Tasks for a backend without workers.
     """
     loaded: Loaded = apps.get_app_config("whereupon").loaded
     faults = [*loaded.faults, *_ledger_faults(loaded)]
@@ -56,7 +58,14 @@ def _warnings(loaded: Loaded) -> Iterator[CheckMessage]:
     if loaded.store is None:
         return
     ledger = loaded.store.ledger
-    if not isinstance(ledger, DjangoLedger):
+    if not loaded.store.is_tracked:
+        if not loaded.store.waits_for_commit:
+            yield CheckWarning(
+                "the store has neither ledger= nor after_commit=, so events are sent before the commit",
+                hint="EventStore(after_commit=whereupon.contrib.django.after_commit)",
+                id="whereupon.W004",
+            )
+    elif not isinstance(ledger, DjangoLedger):
         yield CheckWarning(
             f"the ledger is a {type(ledger).__name__}, so publish does not join Django's transactions",
             hint="use DjangoLedger() of whereupon.contrib.django, or pass on= at each publish",

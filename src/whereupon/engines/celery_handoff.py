@@ -1,0 +1,172 @@
+"""Celery without a ledger: messages carry the events, are acknowledged late, and the promise is Celery's own.
+
+Numbers: on Redis a message that is not acknowledged within `visibility_timeout` (one hour if not set) is
+given to another worker, though the first may still hold it back or run it. So a delay or backoff and the run
+of the handler must fit into it together: the span for delays is half of what `timeout=` leaves. On RabbitMQ
+the server closes the channel of a worker that holds a message for more than `consumer_timeout` (thirty
+minutes if not set); Celery cannot see that setting, so the span is ten minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+
+from whereupon.codec import encode
+from whereupon.engines import celery_tasks
+from whereupon.engines.celery_sending import Outgoing
+from whereupon.engines.jobs import job_name
+from whereupon.engines.receiving import argument_of
+from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber, WhereuponError
+from whereupon.subscriptions import location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import celery
+
+    from whereupon.engine_protocol import Message
+    from whereupon.engines.jobs import Job
+    from whereupon.engines.receiving import Receiver
+    from whereupon.ledger_protocol import Finding
+    from whereupon.subscribers import Subscriber
+    from whereupon.subscriptions import Subscription
+
+    HandOff = Callable[[Sequence[Message], None], None]
+
+PROMISE: Final = (
+    "Celery's own: what the broker has taken is handled at least once, unless the broker loses it or a "
+    "worker gets it that does not know its task; an event whose last attempt fails is a failed task"
+)
+OPTIONS: Final[dict[str, Any]] = {
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "acks_on_failure_or_timeout": True,
+    "acks_on_failure": True,
+    "acks_on_timeout": True,
+}
+"""A message is given back when the process that handles it dies, and not when the task fails."""
+
+HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
+_VISIBILITY: Final = timedelta(hours=1)  # kombu's own default
+_CONSUMER_TIMEOUT: Final = timedelta(minutes=30)  # RabbitMQ's own default
+_RABBITMQ_SPAN: Final = timedelta(minutes=10)
+_NOWHERE: Final = "memory"  # a broker for tests: nobody else can reach it
+_PAUSE: Final = 1.0  # seconds before a message is given back that could not be sent again
+_PICKLES: Final = frozenset({"pickle", "application/x-python-serialize", "yaml", "application/x-yaml"})
+
+
+def outgoing(app: celery.Celery, driver: str, message: Message) -> Outgoing:
+    """Write a message for Celery. A longer delay than it holds safely is cut to what it does."""
+    delay = min(message.delay, span(app, driver, message.subscriber)) if message.delay else message.delay
+    argument = encode(argument_of(message)).decode()
+    return Outgoing(job_name(message.subscriber), argument, message.subscription, delay)
+
+
+def receive(receiver: Receiver, hand_off: HandOff, message: Message, job: Job) -> None:
+    """Handle a message within its task, and send again what is to be tried again.
+
+    Raises `DeliveryFailed` where events are set aside, and Reject, which gives the message back, where
+    nothing can be sent or a time limit strikes outside the subscriber.
+    """
+    try:
+        found = receiver.receive(message, job.subscriptions)
+        if found.again:
+            hand_off(found.again, None)
+    except EngineUnavailable as error:
+        time.sleep(_PAUSE)
+        raise Reject(error, requeue=True) from error
+    except SoftTimeLimitExceeded as error:
+        raise Reject(error, requeue=True) from error
+    if found.parked:
+        raise found.error(job.name)
+
+
+def span(app: celery.Celery, driver: str, subscriber: Subscriber) -> timedelta:
+    """Return for how long a message of a subscriber can be held back without being given to somebody else."""
+    if driver != "redis":
+        return _RABBITMQ_SPAN
+    return max(timedelta(0), visibility_timeout(app) - _longest(subscriber)) / 2
+
+
+def visibility_timeout(app: celery.Celery) -> timedelta:
+    """Return after what time Redis gives a message to another worker that was not acknowledged."""
+    options = app.connection_for_write().transport_options or {}
+    return timedelta(seconds=float(options.get("visibility_timeout", _VISIBILITY.total_seconds())))
+
+
+def _longest(subscriber: Subscriber) -> timedelta:
+    timeout = subscriber.options.timeout
+    return timedelta(0) if timeout is None else timeout + HARD
+
+
+def refuse_nobody(app: celery.Celery, driver: str) -> None:
+    """Raise `InvalidConfiguration` where what is sent could reach no worker."""
+    if app.conf.task_always_eager or driver == _NOWHERE:
+        what = "the broker is memory://" if driver == _NOWHERE else "task_always_eager is on"
+        raise InvalidConfiguration(
+            f"{what}, so no worker would ever get an event",
+            fix="set a broker; in tests record what is published with whereupon.testing",
+        )
+
+
+def faults(
+    app: celery.Celery, driver: str, subscriptions: Sequence[Subscription]
+) -> Iterator[WhereuponError]:
+    """Yield delays that cannot be held safely, and settings that would lose or repeat events."""
+    yield from _setting_faults(app, driver)
+    for each in subscriptions:
+        subscriber = each.subscriber
+        if driver == "redis" and _longest(subscriber) >= visibility_timeout(app):
+            yield InvalidSubscriber(
+                f"{subscriber.name} may run longer than the visibility_timeout of Redis "
+                f"({visibility_timeout(app)}), so a second worker would run it too",
+                where=location(each),
+                fix="raise visibility_timeout in broker_transport_options, or lower timeout=",
+            )
+        elif each.delay > (longest := span(app, driver, subscriber)):
+            yield InvalidSubscriber(
+                f"{each.id} waits for {each.delay}, and Celery holds a message safely for {longest}",
+                where=location(each),
+                fix="give the store a ledger=, in which delays of any length are safe",
+            )
+
+
+def _setting_faults(app: celery.Celery, driver: str) -> Iterator[WhereuponError]:
+    if driver not in {"redis", "amqp", _NOWHERE}:
+        yield InvalidConfiguration(
+            f"the broker of Celery is of the kind {driver}, about whose losses nothing is known",
+            fix="use Redis or RabbitMQ, or give the store a ledger=",
+        )
+    accepted = set(app.conf.accept_content or ())
+    if not accepted & {"json", "application/json"}:
+        yield InvalidConfiguration(
+            "accept_content of Celery leaves json out, so its workers would refuse every event",
+            fix='accept_content = ["json"]',
+        )
+    if accepted & _PICKLES:
+        yield InvalidConfiguration(
+            "accept_content of Celery allows pickle or yaml, so who reaches the broker can run any code",
+            fix='accept_content = ["json"]',
+        )
+
+
+def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
+    """Yield what may surprise a team whose events Celery carries alone."""
+    subscribers = {job_name(each.subscriber): each.subscriber for each in subscriptions}
+    for name, each in subscribers.items():
+        if each.options.timeout is None:
+            yield "warning", f"{name} has no timeout=: one that hangs holds its worker for ever"
+        elif driver == "amqp" and _longest(each) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
+            yield (
+                "warning",
+                f"{name} may run for {each.options.timeout}: raise consumer_timeout of RabbitMQ above that",
+            )
+        if celery_tasks.is_task(each.function) and not celery_tasks.is_given_back(each):
+            yield (
+                "warning",
+                f"{name} is your own task without acks_late and reject_on_worker_lost: a kill loses events",
+            )

@@ -1,0 +1,55 @@
+"""Running subscribers in a process of an engine: functions where they are, coroutines on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+from whereupon.handling import ahandle, handle
+
+if TYPE_CHECKING:
+    from whereupon.deliveries import Close
+    from whereupon.handling import Call
+    from whereupon.store import EventStore
+
+attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
+"""How many attempts of the delivery that is being handled have failed before."""
+
+
+class Runner:
+    """Calls subscribers as a worker does. Behind a fork it begins anew."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, call: Call) -> list[Close]:
+        """Call a subscriber, wait until it has ended, and return how its claims end."""
+        if not call.subscription.subscriber.is_async:
+            context = contextvars.copy_context()
+            context.run(attempts.set, call.first.claim.attempts)
+            return context.run(handle, self._store, call)
+        limit = call.time_limit.total_seconds() if call.time_limit else None
+
+        async def awaited() -> list[Close]:
+            return await ahandle(self._store, call, asyncio.timeout(limit))
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._running_loop()).result()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            self._begin()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
+            return self._loop

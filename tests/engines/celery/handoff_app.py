@@ -1,0 +1,44 @@
+"""A Celery application whose store has no ledger, started as a team starts its own."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from celery import Celery
+
+from tests.engines.celery import native_tasks  # noqa: F401 - its subscriptions are in the table
+from tests.engines.local import worker_app
+from whereupon import EventStore
+from whereupon.engines.celery import CeleryEngine
+
+NAMES = (
+    *("plain", "coroutine", "together", "one_of_a_group", "delayed", "conditional", "followed"),
+    *("limited", "limited_async", "charge", "insist", "plain_task"),
+)
+
+
+def make_app(broker: str) -> Celery:
+    app = Celery("handoff", broker=broker)
+    app.conf.worker_hijack_root_logger = True
+    if visible := os.environ.get("VISIBLE"):
+        options = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+        app.conf.broker_transport_options = {"visibility_timeout": int(visible)} | options
+    return app
+
+
+def make_store(app: Celery, **options) -> EventStore:
+    return EventStore(
+        subscriptions=[worker_app.TABLE[name] for name in os.environ.get("ONLY", ",".join(NAMES)).split(",")],
+        engine=CeleryEngine(app),
+        around=worker_app.around,
+        carry=lambda: {"tenant": tenant} if (tenant := worker_app.tenant.get()) != "-" else {},
+        wait_for_code=timedelta(seconds=1),
+        **options,
+    )
+
+
+if "BROKER" in os.environ and "ROLE" not in os.environ:
+    app = make_app(os.environ["BROKER"])
+    store = make_store(app)
+    store.install()
