@@ -6,6 +6,8 @@ comes back from the ledger.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from procrastinate import SyncPsycopgConnector
@@ -14,27 +16,30 @@ from procrastinate.jobs import Job as NativeJob
 from procrastinate.manager import JobManager
 
 from whereupon.engine_protocol import Features
+from whereupon.engines import procrastinate_handoff
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
-from whereupon.engines.procrastinate_psycopg import Connections, conninfo_of
-from whereupon.engines.procrastinate_workers import Beside, Sweep, help_workers
+from whereupon.engines.procrastinate_handoff import AGAIN, PRIORITIES, PROMISE, Sender
+from whereupon.engines.procrastinate_psycopg import Connections
+from whereupon.engines.procrastinate_workers import Beside, Rescue, Sweep, help_workers
+from whereupon.engines.receiving import Receiver, message_in
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
+from whereupon.ledger.psycopg_connection import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import procrastinate
     from procrastinate import JobContext
 
-    from whereupon.engine_protocol import WakeUp
+    from whereupon.engine_protocol import Message, WakeUp
     from whereupon.errors import WhereuponError
     from whereupon.ledger_protocol import Finding
     from whereupon.store import EventStore
-    from whereupon.subscribers import Priority, Subscriber
+    from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
-_PRIORITIES: Final[dict[Priority, int]] = {"high": 10, "normal": 0, "low": -10}
 _LIMIT: Final = 128  # characters in the name of a task or a queue
 _ALIVE: Final = """
     SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '60 seconds'
@@ -59,7 +64,10 @@ class ProcrastinateEngine:
     """
 
     kind: Final = "procrastinate"
-    features: Final = Features(one_round_trip=True, atomic_bulk=True, priority=True)
+    features: Final = Features(
+        one_round_trip=True, atomic_bulk=True, transactional=True, delay=True, priority=True, handoff=True,
+        redelivery=timedelta(minutes=1),
+    )  # fmt: skip
 
     def __init__(self, app: procrastinate.App, *, store_name: str | None = None) -> None:
         self._app = app
@@ -67,6 +75,7 @@ class ProcrastinateEngine:
         self._subscribers: list[Subscriber] = []
         self._jobs = JobManager(SyncPsycopgConnector())  # which is given a connection with each call
         self._connections = Connections(app)
+        self._sender: Sender | None = None
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Yield what Procrastinate cannot honour of a subscription."""
@@ -87,8 +96,9 @@ class ProcrastinateEngine:
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each worker of the application.
 
-        Raises `InvalidConfiguration` where the application has another task of that name, or is Django's
-        and not ready.
+        Without a ledger there is no helper, and each worker gives back what dead ones had in hand. Raises
+        `InvalidConfiguration` where the application has another task of that name, or is Django's and not
+        ready.
         """
         app = getattr(self._app.run_worker_async, "__self__", None)
         if app is None:
@@ -96,42 +106,25 @@ class ProcrastinateEngine:
                 "the Procrastinate application of Django is not ready when the store is installed",
                 fix="name procrastinate.contrib.django before whereupon.contrib.django in INSTALLED_APPS",
             )
-        deliverer, jobs = Deliverer(store, self.kind), jobs_of(store.routes)
-        sweep = Sweep([each.name for each in jobs])
+        jobs = jobs_of(store.routes)
+        self._subscribers += [each.subscriber for each in jobs]
+        names = [each.name for each in jobs]
+        if store.is_tracked:
+            deliverer, sweep = Deliverer(store, self.kind), Sweep(names)
+            for job in jobs:
+                _make_task(app, job, partial(_deliver, deliverer, sweep, job))
+            help_workers(app, Beside(lambda: self._helped(store), deliverer, sweep).help)
+            return
+        receiver, sender = Receiver(store), Sender(app.connector, self._connections, strict=store.strict)
+        self._sender = sender
         for job in jobs:
-            self._make_task(app, deliverer, job, sweep)
-            self._subscribers.append(job.subscriber)
-        help_workers(app, Beside(lambda: self._helped(store), deliverer, sweep))
+            _make_task(app, job, partial(_receive, receiver, sender, job), AGAIN)
+        help_workers(app, Rescue(names).help)
 
     def _helped(self, store: EventStore) -> str:
         """Return the name of the store for a helper, which must be able to connect, too."""
-        conninfo_of(self._app.connector)
+        self._connections.conninfo()
         return name_of(store, self._store_name)
-
-    def _make_task(self, app: procrastinate.App, deliverer: Deliverer, job: Job, sweep: Sweep) -> None:
-        """Make a task that is a function, which Procrastinate runs on a thread, for coroutines too."""
-
-        def handle(context: JobContext, /, **given: Any) -> None:
-            try:
-                deliverer.deliver(checked(job.name, given), job.subscriptions)
-            finally:
-                sweep.note(context.job.id)
-
-        options = job.subscriber.options
-        handle.__doc__ = job.subscriber.function.__doc__
-        try:
-            app.task(
-                name=job.name,
-                queue=options.queue,
-                priority=_PRIORITIES[options.priority],
-                pass_context=True,
-            )(handle)
-        except TaskAlreadyRegistered:
-            raise InvalidConfiguration(
-                f"the Procrastinate application has a task called {job.name} already",
-                where=job.subscriber.where,
-                fix='give the subscriber another name: @subscriber(name="...")',
-            ) from None
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
         """Send wake-ups in one statement, whatever tasks and queues they are for.
@@ -141,6 +134,40 @@ class ProcrastinateEngine:
         jobs = [_job(each) for each in wake_ups]
         with self._connections.lent() as connection:
             self._jobs.batch_defer_jobs(jobs, connection=connection)
+
+    @property
+    def promise(self) -> str:
+        """What Procrastinate promises of events that were handed over."""
+        return PROMISE
+
+    def handoff_faults(self, subscriptions: Sequence[Subscription]) -> Iterable[WhereuponError]:
+        """Yield nothing: delays of any length are safe, and no setting of the application loses jobs."""
+        del subscriptions
+        return ()
+
+    def handoff_findings(self, subscriptions: Sequence[Subscription]) -> Iterable[Finding]:
+        """Yield what may surprise a team whose events Procrastinate carries alone."""
+        del subscriptions
+        return procrastinate_handoff.findings(self._app)
+
+    def hand_off(self, messages: Sequence[Message], on: object | None) -> None:
+        """Write jobs that carry their events, in one statement in the transaction of `on`.
+
+        That is a connection of psycopg 3; where the application is Django's, it may be left out. Raises
+        `EngineUnavailable`, `NoTransaction`, `WrongConnection`, `InvalidConfiguration`.
+        """
+        self._sending().send(messages, on)
+
+    async def ahand_off(self, messages: Sequence[Message], on: object | None) -> None:
+        """Write jobs without blocking, where the connection is one of coroutines."""
+        await self._sending().asend(messages, on)
+
+    def _sending(self) -> Sender:
+        if self._sender is None:
+            raise InvalidConfiguration(
+                "the store of this engine is not installed", fix="call store.install()"
+            )
+        return self._sender
 
     def close(self) -> None:
         """Close the connection that this thread has opened; the next use opens another one."""
@@ -159,7 +186,7 @@ class ProcrastinateEngine:
         except (EngineUnavailable, InvalidConfiguration) as error:
             yield "error", str(error)
             return
-        yield "ok", f"Procrastinate's database {self._connections.place()} answers"
+        yield "ok", f"Procrastinate's database {describe(self._connections.conninfo())} answers"
         if alive:
             yield "ok", f"Procrastinate's workers that live: {alive}"
         else:
@@ -168,12 +195,45 @@ class ProcrastinateEngine:
             yield "error", f"nobody takes jobs from the queue {queue}; start a worker with -q {queue}"
 
 
+def _make_task(app: procrastinate.App, job: Job, handle: Callable[..., None], retry: Any = None) -> None:
+    """Make a task that is a function, which Procrastinate runs on a thread, for coroutines too."""
+
+    def run(context: JobContext, /, **given: Any) -> None:
+        handle(context, given)
+
+    options = job.subscriber.options
+    run.__doc__ = job.subscriber.function.__doc__
+    try:
+        app.task(
+            name=job.name, queue=options.queue, priority=PRIORITIES[options.priority], retry=retry,
+            pass_context=True,
+        )(run)  # fmt: skip
+    except TaskAlreadyRegistered:
+        raise InvalidConfiguration(
+            f"the Procrastinate application has a task called {job.name} already",
+            where=job.subscriber.where,
+            fix='give the subscriber another name: @subscriber(name="...")',
+        ) from None
+
+
+def _deliver(deliverer: Deliverer, sweep: Sweep, job: Job, context: JobContext, given: Any) -> None:
+    try:
+        deliverer.deliver(checked(job.name, given), job.subscriptions)
+    finally:
+        sweep.note(context.job.id)
+
+
+def _receive(receiver: Receiver, sender: Sender, job: Job, _: JobContext, given: Any) -> None:
+    message = message_in(job.name, job.subscriber, given.get(ARGUMENT) if len(given) == 1 else None)
+    procrastinate_handoff.receive(receiver, sender, message, job)
+
+
 def _job(wake_up: WakeUp) -> NativeJob:
     subscriber = wake_up.subscriber
     return NativeJob(
         task_name=job_name(subscriber),
         queue=subscriber.options.queue,
-        priority=_PRIORITIES[subscriber.options.priority],
+        priority=PRIORITIES[subscriber.options.priority],
         task_kwargs={ARGUMENT: [wake_up.delivery]},
         lock=None,
         queueing_lock=None,

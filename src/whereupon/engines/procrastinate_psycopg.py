@@ -12,14 +12,17 @@ import psycopg
 from procrastinate import PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
-from whereupon.errors import EngineUnavailable, InvalidConfiguration
+from whereupon.errors import EngineUnavailable, InvalidConfiguration, NoTransaction, WrongConnection
 from whereupon.ledger.psycopg_connection import OF_PSYCOPG, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procrastinate import App
+
+Joinable = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 _SECONDS: Final = 2  # within which the server must answer
 
@@ -31,9 +34,9 @@ class Connections:
         self._app = app
         self._local = threading.local()
 
-    def place(self) -> str:
-        """Say where they lead, without the password. Raises `InvalidConfiguration`."""
-        return describe(conninfo_of(self._app.connector))
+    def conninfo(self) -> str:
+        """Return where they lead, as text for libpq. Raises `InvalidConfiguration`."""
+        return conninfo_of(self._app.connector)
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[psycopg.Connection[Any]]:
@@ -41,24 +44,17 @@ class Connections:
 
         Raises `EngineUnavailable`, after which there is a new connection, and `InvalidConfiguration`.
         """
+        conninfo = self.conninfo()
         try:
-            opened = getattr(self._local, "connection", None)
-            if opened is None:
-                opened = self._local.connection = _connected(conninfo_of(self._app.connector))
-            with _in_time(opened):
-                yield opened
-        except (ConnectorException, psycopg.Error, OSError) as error:
+            with translated(conninfo):
+                opened = getattr(self._local, "connection", None)
+                if opened is None:
+                    opened = self._local.connection = _connected(conninfo)
+                with _in_time(opened):
+                    yield opened
+        except EngineUnavailable:
             self.close()
-            raise self._unavailable(error.__cause__ or error) from error
-
-    def _unavailable(self, error: BaseException) -> EngineUnavailable:
-        problem = "does not take jobs"
-        fix = "start it (postgresql), or mend the connector of the application; nothing is lost"
-        if isinstance(error, psycopg.ProgrammingError):
-            problem = "has no tables of Procrastinate, or older ones"
-            fix = "procrastinate --app=… schema --apply"
-        text = str(error).strip().partition("\n")[0]
-        return EngineUnavailable(f"{self.place()} {problem} ({type(error).__name__}: {text})", fix=fix)
+            raise
 
     def close(self) -> None:
         """Close the connection that this thread has opened; the next use opens another one."""
@@ -84,6 +80,59 @@ def conninfo_of(connector: Any) -> str:
     conninfo, kwargs = (_value(given.get(name)) for name in ("conninfo", "kwargs"))
     options = {name: value for name, value in (kwargs or {}).items() if name not in OF_PSYCOPG}
     return make_conninfo(conninfo or "", **options)
+
+
+@contextlib.contextmanager
+def translated(conninfo: str) -> Iterator[None]:
+    """Turn what goes wrong with a database into `EngineUnavailable`, which names it without the password."""
+    try:
+        yield
+    except (ConnectorException, psycopg.Error, OSError) as failure:
+        error = failure.__cause__ or failure
+        problem = "does not take jobs"
+        fix = "start it (postgresql), or mend the connector of the application"
+        if isinstance(error, psycopg.ProgrammingError):
+            problem = "has no tables of Procrastinate, or older ones"
+            fix = "procrastinate --app=… schema --apply"
+        text = str(error).strip().partition("\n")[0]
+        raise EngineUnavailable(
+            f"{describe(conninfo)} {problem} ({type(error).__name__}: {text})", fix=fix
+        ) from failure
+
+
+def joinable(on: object | None) -> Joinable:
+    """Return the connection whose transaction jobs join. Raises `NoTransaction`, `WrongConnection`."""
+    if on is None:
+        raise NoTransaction(
+            "there is no transaction that the event could commit with",
+            fix="publish(event, on=connection) with the connection of the business transaction",
+        )
+    if not isinstance(on, psycopg.Connection | psycopg.AsyncConnection):
+        kind = f"{type(on).__module__}.{type(on).__qualname__}"
+        raise WrongConnection(
+            f"Procrastinate's jobs join the transaction of a connection of psycopg 3, not of {kind}",
+            fix="pass that of psycopg; with SQLAlchemy session.connection().connection.driver_connection",
+        )
+    if on.autocommit and on.info.transaction_status == TransactionStatus.IDLE:
+        raise NoTransaction(
+            "the connection is in autocommit mode and in no transaction, so the event would commit alone",
+            fix="write the business rows and publish inside `with connection.transaction():`",
+        )
+    return on
+
+
+def refuse_coroutines(connection: Joinable) -> psycopg.Connection[Any]:
+    """Return what a function can write with. Raises `WrongConnection` that names apublish."""
+    if isinstance(connection, psycopg.AsyncConnection):
+        raise WrongConnection(
+            "publish cannot wait for psycopg.AsyncConnection", fix="await apublish(event, on=...)"
+        )
+    return connection
+
+
+def is_awaited(connection: Joinable) -> bool:
+    """Tell whether a connection is one of coroutines."""
+    return isinstance(connection, psycopg.AsyncConnection)
 
 
 def _value(given: Any) -> Any:

@@ -1,7 +1,8 @@
 """What runs beside Procrastinate's workers: the helper process, and the sweep of wake-ups that have ended.
 
 Procrastinate keeps a job that has ended, and one whose worker died stays `doing` for ever. A wake-up is
-needed by nobody then, so it is deleted; the team's own jobs are left alone.
+needed by nobody then, so it is deleted; a job that carries an event is given back. The team's own jobs are
+left alone.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ from whereupon.engines.helper import Helper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
-    from procrastinate import App
+    from procrastinate.worker import Worker
 
     from whereupon.engines.delivering import Deliverer
 
 PAUSE: Final = 10.0
 """Seconds between two sweeps."""
 _SECONDS: Final = 5.0  # that a sweep may take
-STALLED: Final = 300
-"""Seconds without a heartbeat after which a worker counts as dead, and its wake-ups are swept."""
 
 _LEFT: Final = """
     DELETE FROM procrastinate_jobs
@@ -37,7 +37,7 @@ _ABANDONED: Final = """
     DELETE FROM procrastinate_jobs
     WHERE task_name = ANY(%(names)s::varchar[]) AND status = 'doing' AND NOT EXISTS (
         SELECT FROM procrastinate_workers
-        WHERE id = worker_id AND last_heartbeat > now() - make_interval(secs => %(stalled)s)
+        WHERE id = worker_id AND last_heartbeat > now() - make_interval(secs => %(limit)s)
     )
 """
 
@@ -57,25 +57,26 @@ class Sweep:
         if job is not None:
             self._run.append(job)
 
-    async def go_on(self, app: App) -> None:
+    async def go_on(self, worker: Worker) -> None:
         """Sweep until this is cancelled."""
-        await self._swept(app, _LEFT, names=self._names)
+        await self._swept(worker, _LEFT, names=self._names)
         while True:
-            await self._swept(app, _ABANDONED, names=self._names, stalled=STALLED)
+            limit = worker.stalled_worker_timeout
+            await self._swept(worker, _ABANDONED, names=self._names, limit=limit)
             await asyncio.sleep(PAUSE)
-            await self.sweep(app)
+            await self.sweep(worker)
 
-    async def sweep(self, app: App) -> None:
+    async def sweep(self, worker: Worker) -> None:
         """Delete what has ended, twice, as Procrastinate notes the end of a job a little later."""
         ids = [*self._before, *self._run]
         self._before, self._run = self._run, []
         if ids:
-            await self._swept(app, _ENDED, ids=ids)
+            await self._swept(worker, _ENDED, ids=ids)
 
-    async def _swept(self, app: App, statement: Any, **arguments: Any) -> None:
+    async def _swept(self, worker: Worker, statement: Any, **arguments: Any) -> None:
         try:
             async with asyncio.timeout(_SECONDS):
-                await app.connector.execute_query_async(statement, **arguments)
+                await worker.app.connector.execute_query_async(statement, **arguments)
         except Exception as error:  # noqa: BLE001 - what is left is swept another time
             _log.warning("wake-ups that have ended could not be deleted: %r", error.__cause__ or error)
 
@@ -87,48 +88,76 @@ class Beside:
     """
 
     def __init__(self, find: Callable[[], str], deliverer: Deliverer, sweep: Sweep) -> None:
-        self.find = find
+        self._find = find
         self._deliverer = deliverer
         self._sweep = sweep
         self._helper: Helper | None = None
         self._workers = 0
 
     @contextlib.asynccontextmanager
-    async def running(self, app: App) -> AsyncIterator[None]:
+    async def help(self, worker: Worker) -> AsyncIterator[None]:
         """Help one worker for as long as it runs."""
-        self._helper = self._helper or Helper(self.find())
+        self._helper = self._helper or Helper(self._find())
         self._workers += 1
-        sweeping = asyncio.create_task(self._sweep.go_on(app))
+        sweeping = asyncio.create_task(self._sweep.go_on(worker))
         try:
             yield
         finally:
             sweeping.cancel()
             self._workers -= 1
             if not self._workers:
-                await self._end(app)
+                await self._end(worker)
 
-    async def _end(self, app: App) -> None:
+    async def _end(self, worker: Worker) -> None:
         helper, self._helper = self._helper, None
-        await self._sweep.sweep(app)
+        await self._sweep.sweep(worker)
         if helper is not None:
             await asyncio.to_thread(helper.stop)
         await asyncio.to_thread(self._deliverer.close)
 
 
-def help_workers(app: Any, beside: Beside) -> None:
-    """Let something run beside each worker of an application, however that is started.
+class Rescue:
+    """Gives jobs back that a dead worker had in hand, where no ledger does. Runs beside each worker."""
 
-    A worker for which no helper could find the store does not start.
-    """
+    def __init__(self, names: list[str]) -> None:
+        self._names = frozenset(names)
+
+    @contextlib.asynccontextmanager
+    async def help(self, worker: Worker) -> AsyncIterator[None]:
+        """Look after the jobs of others for as long as a worker runs."""
+        rescuing = asyncio.create_task(self._go_on(worker))
+        try:
+            yield
+        finally:
+            rescuing.cancel()
+
+    async def _go_on(self, worker: Worker) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await self._rescue(worker)
+            except Exception as error:  # noqa: BLE001 - they are given back another time
+                _log.warning("jobs of dead workers could not be given back: %r", error.__cause__ or error)
+            await asyncio.sleep(PAUSE)
+
+    async def _rescue(self, worker: Worker) -> None:
+        manager = worker.app.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=worker.stalled_worker_timeout):
+            if job.task_name in self._names:
+                _log.warning("%s[%s] had a worker that died, and is given back", job.task_name, job.id)
+                await manager.retry_job(job)
+
+
+def help_workers(app: Any, beside: Callable[[Worker], AbstractAsyncContextManager[None]]) -> None:
+    """Let something run beside each worker of an application, however that is started."""
     make = app._worker  # noqa: SLF001 - Procrastinate's: all workers are made here, behind import_paths=
 
     def make_helped(**options: Any) -> Any:
-        beside.find()
         worker = make(**options)
         run = worker.run
 
         async def run_helped() -> None:
-            async with beside.running(app):
+            async with beside(worker):
                 await run()
 
         worker.run = run_helped

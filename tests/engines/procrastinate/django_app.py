@@ -9,27 +9,14 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.core.management import execute_from_command_line
-from psycopg.conninfo import conninfo_to_dict
 
+from tests.engines.procrastinate.django_settings import SETTINGS
 from whereupon import relay
 from whereupon.engines.procrastinate import ProcrastinateEngine
 from whereupon.testing import engine_contract
 
 if not settings.configured:
-    given = conninfo_to_dict(os.environ["BROKER"])
-    settings.configure(
-        INSTALLED_APPS=["procrastinate.contrib.django"],
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.postgresql",
-                "HOST": given["host"],
-                "PORT": given["port"],
-                "USER": given["user"],
-                "NAME": given["dbname"],
-            }
-        },
-        USE_TZ=True,
-    )
+    settings.configure(**SETTINGS)
 if not apps.ready:
     django.setup()
 

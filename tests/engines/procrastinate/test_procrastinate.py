@@ -119,6 +119,7 @@ def test_wake_ups_that_have_ended_are_deleted_and_the_team_s_jobs_stay(kind, eng
     assert database.jobs("doing") == [ACT, "greet"], "those of others, the one of a worker that lives"
 
 
+@pytest.mark.exhaustive
 def test_a_job_of_a_killed_worker_is_swept_when_its_worker_is_given_up(kind, database):
     with engine_contract.Rig(kind) as rig:
         rig.at_least(1)
