@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from whereupon.deliveries import Close, Released
-from whereupon.engines.jobs import job_name
 from whereupon.engines.processes import describe_process, new_worker_id
 from whereupon.engines.running import Runner
 from whereupon.errors import LedgerBusy, LedgerUnavailable, WhereuponError
@@ -19,12 +18,10 @@ from whereupon.ledger import claims, rescue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from whereupon.deliveries import Claim
     from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
-    from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
 _PATIENCE: Final = 1.0  # seconds between two tries while the ledger cannot be reached
@@ -52,7 +49,6 @@ class Deliverer:
         self._local = threading.local()
         self._worker: str | None = None
         self._in_hand: set[int] = set()
-        self._turns: dict[str, threading.Semaphore] = {}
         self._in_doubt = False
 
     def deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
@@ -63,15 +59,8 @@ class Deliverer:
         """
         if self._pid != os.getpid():
             self._begin()
-        with self._turn(next(iter(subscriptions.values())).subscriber):
+        with self._runner.turn(next(iter(subscriptions.values())).subscriber):
             self._deliver(deliveries, subscriptions)
-
-    def _turn(self, subscriber: Subscriber) -> AbstractContextManager[object]:
-        limit = subscriber.options.concurrency
-        if limit is None:
-            return contextlib.nullcontext()
-        with self._lock:
-            return self._turns.setdefault(job_name(subscriber), threading.Semaphore(limit))
 
     def _deliver(self, deliveries: Sequence[int], subscriptions: Mapping[str, Subscription]) -> None:
         with self._lock:

@@ -128,7 +128,7 @@ class DjangoTasksEngine:
             checks.Warning(
                 f"the task backend {self._alias!r} has no workers, so no subscriber would ever hear anything",
                 hint="set a BACKEND with workers in TASKS, or leave engine= of the store out",
-                id="whereupon.W005",
+                id="whereupon.W004",
             )
         ]
 

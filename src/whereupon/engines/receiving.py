@@ -54,8 +54,9 @@ class Receiver:
             return self._unknown(message)
         claims = [self._claim(number, text, message) for number, text in enumerate(message.envelopes)]
         calls, closes = prepare(self._store, claims, subscription)
-        for call in calls:
-            closes += self._runner.run(call)
+        with self._runner.turn(subscription.subscriber):
+            for call in calls:
+                closes += self._runner.run(call)
         return _sorted(message, closes)
 
     def _claim(self, number: int, text: str, message: Message) -> Claim:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from whereupon.engines.jobs import job_name
 from whereupon.handling import ahandle, handle
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from whereupon.deliveries import Close
     from whereupon.handling import Call
     from whereupon.store import EventStore
+    from whereupon.subscribers import Subscriber
 
 attempts: Final[ContextVar[int]] = ContextVar("whereupon_attempts", default=0)
 """How many attempts of the delivery that is being handled have failed before."""
@@ -30,7 +35,18 @@ class Runner:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def turn(self, subscriber: Subscriber) -> AbstractContextManager[object]:
+        """Return what is entered while a subscriber runs: as many at once as its `concurrency=` allows."""
+        limit = subscriber.options.concurrency
+        if limit is None:
+            return contextlib.nullcontext()
+        if self._pid != os.getpid():
+            self._begin()
+        with self._lock:
+            return self._turns.setdefault(job_name(subscriber), threading.Semaphore(limit))
 
     def run(self, call: Call) -> list[Close]:
         """Call a subscriber, wait until it has ended, and return how its claims end."""

@@ -55,10 +55,10 @@ def test_a_backend_without_workers_is_refused_and_a_warning_of_django_s_checks(e
         with pytest.raises(InvalidConfiguration, match="has no workers"):
             engine.enqueue([job])
         assert [level for level, _ in engine.findings()] == ["error"]
-        assert [each.id for each in checks.run_checks() if each.id == "whereupon.W005"] == ["whereupon.W005"]
+        assert [each.id for each in checks.run_checks() if each.id == "whereupon.W004"] == ["whereupon.W004"]
         with mock.patch("sys.argv", ["manage.py", "test"]):
-            assert not [each for each in checks.run_checks() if each.id == "whereupon.W005"]
-    assert not [each for each in checks.run_checks() if each.id == "whereupon.W005"]
+            assert not [each for each in checks.run_checks() if each.id == "whereupon.W004"]
+    assert not [each for each in checks.run_checks() if each.id == "whereupon.W004"]
 
 
 @pytest.mark.parametrize(

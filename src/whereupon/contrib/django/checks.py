@@ -24,8 +24,8 @@ def check(**_: Any) -> list[CheckMessage]:
 
     Errors: E001 and counting, one for each fault of the setting or of the store. Warnings: W001 no store is
     named, W002 the ledger is not a DjangoLedger, W003 transactions on SQLite that begin without the lock,
-    W004 events that are handed to the engine before the commit. W005 is
-    that of Django Tasks for a backend without workers.
+    W005 events that are handed to the engine before the commit.
+    W004 is that of Django Tasks for a backend without workers.
     """
     loaded: Loaded = apps.get_app_config("whereupon").loaded
     faults = [*loaded.faults, *_ledger_faults(loaded)]
@@ -63,7 +63,7 @@ def _warnings(loaded: Loaded) -> Iterator[CheckMessage]:
             yield CheckWarning(
                 "the store has neither ledger= nor after_commit=, so events are sent before the commit",
                 hint="EventStore(after_commit=whereupon.contrib.django.after_commit)",
-                id="whereupon.W004",
+                id="whereupon.W005",
             )
     elif not isinstance(ledger, DjangoLedger):
         yield CheckWarning(

@@ -167,7 +167,7 @@ def test_the_checks_know_of_it(store, make_store, monkeypatch):
     monkeypatch.setattr(APP, "loaded", replace(APP.loaded, store=store))
     assert check() == []
     monkeypatch.setattr(APP, "loaded", replace(APP.loaded, store=make_store()))
-    assert [each.id for each in check()] == ["whereupon.W004"]
+    assert [each.id for each in check()] == ["whereupon.W005"]
 
 
 def test_atomic_subscribers_need_a_ledger(store):
