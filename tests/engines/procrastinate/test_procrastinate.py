@@ -134,6 +134,20 @@ def test_a_job_of_a_killed_worker_is_swept_when_its_worker_is_given_up(kind, dat
         assert rig.count("done", "act") == {1: 1}
 
 
+def test_rows_that_procrastinate_cannot_read_do_not_end_a_worker(kind, database):
+    with engine_contract.Rig(kind) as rig:
+        rig.at_least(1)
+        for arguments in ("[1]", '"x"', "7", "null"):
+            database.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('default', %s, %s)",
+                *(ACT, arguments),
+            )
+        rig.until(lambda: not database.jobs("todo"))
+        publish(Happened(number=1))
+        rig.until_quiet()
+        assert rig.count("done", "act") == {1: 1}
+
+
 def test_a_subscriber_that_is_a_function_does_not_hold_up_the_worker_s_loop(kind, database):
     with engine_contract.Rig(kind) as rig:
         rig.at_least(1)
