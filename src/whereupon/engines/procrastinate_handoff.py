@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from asgiref.sync import sync_to_async
 from procrastinate import PsycopgConnector, RetryStrategy, SyncPsycopgConnector
 from procrastinate.jobs import DeleteJobCondition
 from procrastinate.jobs import Job as NativeJob
@@ -56,9 +57,7 @@ class Sender:
         """
         jobs = [job_of(each) for each in messages]
         if self._is_django(on):
-            self._refuse_autocommit()
-            with translated(self._connections.conninfo()):
-                JobManager(self._connector).batch_defer_jobs(jobs)
+            self._send_by_django(jobs)
             return
         connection = refuse_coroutines(joinable(on))
         with translated(connection.info.dsn):
@@ -68,8 +67,7 @@ class Sender:
         """Write jobs without blocking, where the connection is one of coroutines, or Django's."""
         jobs = [job_of(each) for each in messages]
         if self._is_django(on):
-            with translated(self._connections.conninfo()):
-                await JobManager(self._connector).batch_defer_jobs_async(jobs)
+            await sync_to_async(self._send_by_django)(jobs)
             return
         connection = joinable(on)
         with translated(connection.info.dsn):
@@ -88,15 +86,25 @@ class Sender:
         alias = getattr(self._connector, "alias", None)
         return alias is not None and (on is None or getattr(on, "alias", on) == alias)
 
-    def _refuse_autocommit(self) -> None:
-        if self._connector.connection.in_atomic_block:
-            return
-        if self._strict:
-            raise NoTransaction(
-                "there is no transaction that the event could commit with",
-                fix="write the business rows and publish inside `with transaction.atomic():`",
-            )
-        _log.warning("an event was published outside of a transaction, and is committed alone")
+    def _send_by_django(self, jobs: list[NativeJob]) -> None:
+        connection = self._connector.connection
+        if not _is_in_transaction(connection):
+            if self._strict:
+                raise NoTransaction(
+                    "there is no transaction that the event could commit with",
+                    fix="write the business rows and publish inside `with transaction.atomic():`",
+                )
+            names = ", ".join(sorted({each.task_name for each in jobs}))
+            _log.warning("published outside of a transaction, so jobs of %s are committed alone", names)
+        with translated(self._connections.conninfo()):
+            JobManager(self._connector).batch_defer_jobs(jobs)
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Tell whether Django's connection is in one that is not of a `TestCase`."""
+    if connection.in_atomic_block:
+        return any(not each._from_testcase for each in connection.atomic_blocks)  # noqa: SLF001 - Django's
+    return not connection.get_autocommit()
 
 
 def job_of(message: Message) -> NativeJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from procrastinate import PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
+from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -67,7 +69,7 @@ class Connections:
 def conninfo_of(connector: Any) -> str:
     """Return where a connector leads, as text for libpq.
 
-    Raises `InvalidConfiguration` where that is not to a PostgreSQL by psycopg 3.
+    Raises `InvalidConfiguration` where that is not to a PostgreSQL by psycopg 3, or only a pool knows it.
     """
     if hasattr(connector, "get_worker_connector"):  # Django's, which has none but the request's connection
         connector = connector.get_worker_connector()
@@ -77,9 +79,20 @@ def conninfo_of(connector: Any) -> str:
             fix="give it a PsycopgConnector",
         )
     given = connector._pool_args  # noqa: SLF001 - Procrastinate's, and nothing else tells
-    conninfo, kwargs = (_value(given.get(name)) for name in ("conninfo", "kwargs"))
+    if not given and connector._pool_externally_set:  # noqa: SLF001
+        raise InvalidConfiguration(
+            "only the pool that the application was opened with knows the database, and no helper has that",
+            fix="say conninfo= to the connector, too; Procrastinate itself ignores it beside a pool",
+        )
+    conninfo, kwargs = (_value(name, given.get(name)) for name in ("conninfo", "kwargs"))
     options = {name: value for name, value in (kwargs or {}).items() if name not in OF_PSYCOPG}
-    return make_conninfo(conninfo or "", **options)
+    try:
+        return make_conninfo(conninfo or "", **options)
+    except psycopg.ProgrammingError:  # whose text may quote the password
+        raise InvalidConfiguration(
+            "the connector of the Procrastinate application has conninfo= or kwargs= that libpq cannot read",
+            fix="write conninfo='postgresql://user@host:5432/database'",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -91,7 +104,9 @@ def translated(conninfo: str) -> Iterator[None]:
         error = failure.__cause__ or failure
         problem = "does not take jobs"
         fix = "start it (postgresql), or mend the connector of the application"
-        if isinstance(error, psycopg.ProgrammingError):
+        if isinstance(error, errors.InsufficientPrivilege):
+            fix = "grant its role the use of Procrastinate's tables"
+        elif isinstance(error, psycopg.ProgrammingError):
             problem = "has no tables of Procrastinate, or older ones"
             fix = "procrastinate --app=… schema --apply"
         text = str(error).strip().partition("\n")[0]
@@ -112,6 +127,11 @@ def joinable(on: object | None) -> Joinable:
         raise WrongConnection(
             f"Procrastinate's jobs join the transaction of a connection of psycopg 3, not of {kind}",
             fix="pass that of psycopg; with SQLAlchemy session.connection().connection.driver_connection",
+        )
+    if on.closed or on.info.transaction_status == TransactionStatus.INERROR:
+        raise WrongConnection(
+            "the connection is closed, or its transaction has failed, so no event could commit with it",
+            fix="roll back and begin again, on a new connection if need be",
         )
     if on.autocommit and on.info.transaction_status == TransactionStatus.IDLE:
         raise NoTransaction(
@@ -135,7 +155,13 @@ def is_awaited(connection: Joinable) -> bool:
     return isinstance(connection, psycopg.AsyncConnection)
 
 
-def _value(given: Any) -> Any:
+def _value(name: str, given: Any) -> Any:
+    if inspect.iscoroutinefunction(given):
+        raise InvalidConfiguration(
+            f"{name}= of the Procrastinate application's connector is a coroutine function, which the helper "
+            "cannot await",
+            fix="make it a function",
+        )
     return given() if callable(given) else given
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from whereupon.engines.helper import Helper
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 PAUSE: Final = 10.0
 """Seconds between two sweeps."""
 _SECONDS: Final = 5.0  # that a sweep may take
+_FEWEST, _MOST = 5, 32  # threads that Python's own pool has, by the machine
 
+_DEAD: Final = """
+    task_name = ANY(%(names)s::varchar[]) AND status = 'doing' AND NOT EXISTS (
+        SELECT FROM procrastinate_workers
+        WHERE id = worker_id AND last_heartbeat > now() - make_interval(secs => %(limit)s)
+    )
+"""
 _LEFT: Final = """
     DELETE FROM procrastinate_jobs
     WHERE task_name = ANY(%(names)s::varchar[]) AND status NOT IN ('todo', 'doing')
@@ -33,13 +41,13 @@ _LEFT: Final = """
 _ENDED: Final = """
     DELETE FROM procrastinate_jobs WHERE id = ANY(%(ids)s::bigint[]) AND status NOT IN ('todo', 'doing')
 """
-_ABANDONED: Final = """
-    DELETE FROM procrastinate_jobs
-    WHERE task_name = ANY(%(names)s::varchar[]) AND status = 'doing' AND NOT EXISTS (
-        SELECT FROM procrastinate_workers
-        WHERE id = worker_id AND last_heartbeat > now() - make_interval(secs => %(limit)s)
-    )
-"""
+_ABANDONED: Final = f"DELETE FROM procrastinate_jobs WHERE {_DEAD}"  # noqa: S608 - constants
+_GIVEN_BACK: Final = f"""
+    UPDATE procrastinate_jobs SET
+        status = (CASE WHEN abort_requested THEN 'failed' ELSE 'todo' END)::procrastinate_job_status,
+        attempts = attempts + 1, scheduled_at = now()
+    WHERE {_DEAD} RETURNING task_name, id
+"""  # noqa: S608
 
 _log = logging.getLogger("whereupon.procrastinate")
 
@@ -120,7 +128,7 @@ class Rescue:
     """Gives jobs back that a dead worker had in hand, where no ledger does. Runs beside each worker."""
 
     def __init__(self, names: list[str]) -> None:
-        self._names = frozenset(names)
+        self._names = names
 
     @contextlib.asynccontextmanager
     async def help(self, worker: Worker) -> AsyncIterator[None]:
@@ -135,17 +143,17 @@ class Rescue:
         while True:
             try:
                 async with asyncio.timeout(_SECONDS):
-                    await self._rescue(worker)
+                    await self.rescue(worker)
             except Exception as error:  # noqa: BLE001 - they are given back another time
                 _log.warning("jobs of dead workers could not be given back: %r", error.__cause__ or error)
             await asyncio.sleep(PAUSE)
 
-    async def _rescue(self, worker: Worker) -> None:
-        manager = worker.app.job_manager
-        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=worker.stalled_worker_timeout):
-            if job.task_name in self._names:
-                _log.warning("%s[%s] had a worker that died, and is given back", job.task_name, job.id)
-                await manager.retry_job(job)
+    async def rescue(self, worker: Worker) -> None:
+        """Give back what is left behind. Of several workers that do this at once, one finds a job."""
+        connector: Any = worker.app.connector
+        limit = worker.stalled_worker_timeout
+        for row in await connector.execute_query_all_async(_GIVEN_BACK, names=self._names, limit=limit):
+            _log.warning("%s[%s] had a worker that died, and is given back", row["task_name"], row["id"])
 
 
 def help_workers(app: Any, beside: Callable[[Worker], AbstractAsyncContextManager[None]]) -> None:
@@ -157,6 +165,7 @@ def help_workers(app: Any, beside: Callable[[Worker], AbstractAsyncContextManage
         run = worker.run
 
         async def run_helped() -> None:
+            _make_room(worker)
             async with beside(worker):
                 await run()
 
@@ -164,3 +173,10 @@ def help_workers(app: Any, beside: Callable[[Worker], AbstractAsyncContextManage
         return worker
 
     app._worker = make_helped  # noqa: SLF001
+
+
+def _make_room(worker: Worker) -> None:
+    """Let as many functions run at once as a worker takes jobs. Python's own pool may have fewer threads."""
+    if worker.concurrency > _FEWEST:
+        pool = ThreadPoolExecutor(worker.concurrency + _MOST, thread_name_prefix="procrastinate")
+        asyncio.get_running_loop().set_default_executor(pool)

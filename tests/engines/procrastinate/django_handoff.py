@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import django
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.management import call_command
 
@@ -54,7 +55,21 @@ strict = EventStore(subscriptions=[subscribe(act, to=Happened)], engine=Procrast
 app.tasks.pop("engine_contract.act")
 strict.engine.register(strict)
 swap(strict)
+refused = []
+case = transaction.atomic()
+case._from_testcase = True
+for attempt in (lambda: publish(Happened(number=8)), lambda: asyncio.run(apublish(Happened(number=9)))):
+    try:
+        attempt()
+    except NoTransaction as error:
+        refused.append(error)
 try:
-    publish(Happened(number=8))
-except NoTransaction:
+    with case:
+        publish(Happened(number=10))
+except NoTransaction as error:
+    refused.append(error)
+if len(refused) == 3:
     print("strict", count())
+with transaction.atomic():
+    async_to_sync(apublish)(Happened(number=11))
+print("joined", count())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
@@ -13,9 +14,13 @@ import time
 import procrastinate
 import psycopg
 import pytest
+import sqlalchemy
+from procrastinate.worker import Worker
+from sqlalchemy.orm import Session
 
 from tests.servers import new_database
 from whereupon import apublish, publish, publish_many
+from whereupon.engines.procrastinate_workers import Rescue
 from whereupon.errors import NoTransaction, PublishError, WrongConnection
 from whereupon.testing import engine_contract
 from whereupon.testing.engine_contract.app import DELAY, FannedOut, Grouped, Happened, Told
@@ -117,6 +122,22 @@ def test_coroutines_publish_in_their_own_transaction(rig, database):
     assert database.jobs("todo") == [ACT]
 
 
+def test_the_transaction_of_a_session_of_sqlalchemy_is_joined_by_its_driver_s_connection(rig, database):
+    rig.end_workers()
+    database.lose_everything()
+    engine = sqlalchemy.create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    for end in (Session.rollback, Session.commit):
+        with Session(engine) as session:
+            connection = session.connection().connection.driver_connection
+            publish(Happened(number=rig.number()), on=connection)
+            end(session)
+    engine.dispose()
+    assert database.jobs("todo") == [ACT]
+    with Session(engine) as session, pytest.raises(WrongConnection, match="driver_connection"):
+        publish(Happened(number=rig.number()), on=session)
+    database.lose_everything()
+
+
 def test_what_cannot_be_joined_is_refused(rig, database):
     event = Happened(number=rig.number())
     with pytest.raises(NoTransaction, match="on=connection"):
@@ -127,6 +148,13 @@ def test_what_cannot_be_joined_is_refused(rig, database):
         psycopg.connect(database.url, autocommit=True) as on,
         pytest.raises(NoTransaction, match="autocommit"),
     ):
+        publish(event, on=on)
+    with psycopg.connect(database.url) as on:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            on.execute("SELECT 1 / 0")
+        with pytest.raises(WrongConnection, match="its transaction has failed"):
+            publish(event, on=on)
+    with pytest.raises(WrongConnection, match="is closed"):
         publish(event, on=on)
     with psycopg.connect(new_database()) as on, pytest.raises(PublishError, match="schema --apply") as caught:
         publish(event, on=on)
@@ -195,6 +223,39 @@ def test_a_job_whose_worker_is_killed_is_given_back(rig, database, connection):
     assert "had a worker that died, and is given back" in rig.output()
 
 
+def test_of_several_workers_that_look_for_the_jobs_of_dead_ones_one_gives_each_back(rig, database, caplog):
+    rig.end_workers()
+    database.lose_everything()
+    dead, alive = (
+        database.execute(f"INSERT INTO procrastinate_workers (last_heartbeat) VALUES ({at}) RETURNING id")[0][
+            0
+        ]
+        for at in ("now() - interval '31 seconds'", "now()")
+    )
+    left = [(ACT, None, "f"), (ACT, dead, "f"), (ACT, alive, "f"), ("greet", None, "f"), (ACT, dead, "t")]
+    for row in left:
+        database.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, status, task_name, worker_id, abort_requested)"
+            " VALUES ('default', 'doing', %s, %s, %s)",
+            *row,
+        )
+
+    async def look() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            workers = []
+            for _ in range(4):
+                app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url))
+                await stack.enter_async_context(app.open_async())
+                workers.append(Worker(app))
+            await asyncio.gather(*(Rescue([ACT]).rescue(each) for each in workers))
+
+    asyncio.run(look())
+    rows = database.execute("SELECT status::text, attempts FROM procrastinate_jobs ORDER BY id")
+    assert rows == [("todo", 1), ("todo", 1), ("doing", 0), ("doing", 0), ("failed", 1)]
+    assert caplog.text.count("had a worker that died") == 3
+    database.lose_everything()
+
+
 def test_forged_jobs_fail_and_call_nobody(rig, database, connection):
     rig.end_workers()
     database.lose_everything()
@@ -227,6 +288,6 @@ def test_django_s_own_transaction_is_joined_without_naming_it():
         env=os.environ | {"BROKER": new_database()}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == [
-        "committed 3", "rolled back 3", "alone 5", "refused True", "strict 5",
+        "committed 3", "rolled back 3", "alone 5", "refused True", "strict 5", "joined 6",
     ], done.stderr  # fmt: skip
-    assert "published outside of a transaction" in done.stderr
+    assert done.stderr.count("so jobs of engine_contract.act are committed alone") == 2

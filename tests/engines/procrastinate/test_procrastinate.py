@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from datetime import timedelta
 
 import procrastinate
 import psycopg
 import pytest
 from procrastinate.testing import InMemoryConnector
+from psycopg_pool import AsyncConnectionPool
 
 from tests.engines.procrastinate.test_contract import ProcrastinateKind
 from tests.servers import new_database
@@ -148,6 +150,21 @@ def test_rows_that_procrastinate_cannot_read_do_not_end_a_worker(kind, database)
         assert rig.count("done", "act") == {1: 1}
 
 
+def test_as_many_jobs_run_at_once_as_the_worker_says(tmp_path, database):
+    class Wide(ProcrastinateKind):
+        def command(self, number) -> list[str]:
+            return [*super().command(number), "--concurrency=40"]
+
+    database.lose_everything()
+    kind = Wide(tmp_path, database)
+    with engine_contract.Rig(kind) as rig:
+        rig.at_least(1)
+        publish_many([Happened(number=number, what="sleep 4") for number in range(40)])
+        rig.until(lambda: len(rig.count("start", "act")) == 40)
+        assert not rig.count("done", "act")
+    kind.close()
+
+
 def test_a_subscriber_that_is_a_function_does_not_hold_up_the_worker_s_loop(kind, database):
     with engine_contract.Rig(kind) as rig:
         rig.at_least(1)
@@ -193,6 +210,45 @@ def test_a_database_that_takes_no_jobs_is_named_at_once(kind, database, user):
 def test_a_database_without_procrastinate_s_tables_is_said_to_be_one(kind):
     with pytest.raises(EngineUnavailable, match=r"no tables of Procrastinate(?s:.)*schema --apply"):
         engine_at(new_database()).enqueue(wake_ups(kind)[:1])
+
+
+def test_a_role_that_may_not_write_jobs_is_said_to_be_one(kind, database):
+    database.execute("DROP ROLE IF EXISTS mallory")
+    database.execute("CREATE ROLE mallory LOGIN")
+    with pytest.raises(EngineUnavailable, match=r"permission denied(?s:.)*grant its role"):
+        engine_at(database.url.replace("whereupon@", "mallory@")).enqueue(wake_ups(kind)[:1])
+
+
+async def later() -> str:
+    return "postgresql://"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"conninfo": later}, "conninfo= (?s:.)* is a coroutine function"),
+        ({"conninfo": "password=a secret"}, "that libpq cannot read"),
+        ({"kwargs": {"passwort": "secret"}}, "that libpq cannot read"),
+    ],
+)
+def test_a_connector_that_leads_nowhere_is_named_without_its_password(kind, given, problem):
+    engine = ProcrastinateEngine(procrastinate.App(connector=procrastinate.PsycopgConnector(**given)))
+    with pytest.raises(InvalidConfiguration, match=problem) as caught:
+        engine.enqueue(wake_ups(kind)[:1])
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert next(iter(engine.findings()))[0] == "error"
+
+
+def test_a_worker_on_a_pool_that_the_helper_cannot_know_does_not_start(kind, database):
+    async def work(connector: procrastinate.PsycopgConnector) -> None:
+        app = procrastinate.App(connector=connector)
+        ProcrastinateEngine(app, store_name=kind.store_name).register(kind.store)
+        async with AsyncConnectionPool(database.url, open=False) as pool, app.open_async(pool):
+            await app.run_worker_async(wait=False)
+
+    with pytest.raises(InvalidConfiguration, match=r"only the pool(?s:.)*say conninfo="):
+        asyncio.run(work(procrastinate.PsycopgConnector()))
+    asyncio.run(work(procrastinate.PsycopgConnector(conninfo=database.url)))
 
 
 def test_a_database_that_does_not_answer_holds_up_nobody(kind, engine, database):
