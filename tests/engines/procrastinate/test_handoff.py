@@ -161,6 +161,39 @@ def test_what_cannot_be_joined_is_refused(rig, database):
     assert caught.value.subscriptions == ("engine_contract.act:engine_contract.happened",)
 
 
+def test_of_several_workers_that_look_for_the_jobs_of_dead_ones_one_gives_each_back(rig, database, caplog):
+    rig.end_workers()
+    database.lose_everything()
+    dead, alive = (
+        database.execute(f"INSERT INTO procrastinate_workers (last_heartbeat) VALUES ({at}) RETURNING id")[0][
+            0
+        ]
+        for at in ("now() - interval '31 seconds'", "now()")
+    )
+    left = [(ACT, None, "f"), (ACT, dead, "f"), (ACT, alive, "f"), ("greet", None, "f"), (ACT, dead, "t")]
+    for row in left:
+        database.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, status, task_name, worker_id, abort_requested)"
+            " VALUES ('default', 'doing', %s, %s, %s)",
+            *row,
+        )
+
+    async def look() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            workers = []
+            for _ in range(4):
+                app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url))
+                await stack.enter_async_context(app.open_async())
+                workers.append(Worker(app))
+            await asyncio.gather(*(Rescue([ACT]).rescue(each) for each in workers))
+
+    asyncio.run(look())
+    rows = database.execute("SELECT status::text, attempts FROM procrastinate_jobs ORDER BY id")
+    assert rows == [("todo", 1), ("todo", 1), ("doing", 0), ("doing", 0), ("failed", 1)]
+    assert caplog.text.count("had a worker that died") == 3
+    database.lose_everything()
+
+
 def test_every_kind_of_subscriber_hears_of_it(rig, connection):
     rig.at_least(1)
     numbers = [rig.number(), rig.number()]
@@ -221,39 +254,6 @@ def test_a_job_whose_worker_is_killed_is_given_back(rig, database, connection):
     rig.until(lambda: rig.count("done", "act")[number] == 1)
     assert rig.count("start", "act")[number] == 2
     assert "had a worker that died, and is given back" in rig.output()
-
-
-def test_of_several_workers_that_look_for_the_jobs_of_dead_ones_one_gives_each_back(rig, database, caplog):
-    rig.end_workers()
-    database.lose_everything()
-    dead, alive = (
-        database.execute(f"INSERT INTO procrastinate_workers (last_heartbeat) VALUES ({at}) RETURNING id")[0][
-            0
-        ]
-        for at in ("now() - interval '31 seconds'", "now()")
-    )
-    left = [(ACT, None, "f"), (ACT, dead, "f"), (ACT, alive, "f"), ("greet", None, "f"), (ACT, dead, "t")]
-    for row in left:
-        database.execute(
-            "INSERT INTO procrastinate_jobs (queue_name, status, task_name, worker_id, abort_requested)"
-            " VALUES ('default', 'doing', %s, %s, %s)",
-            *row,
-        )
-
-    async def look() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            workers = []
-            for _ in range(4):
-                app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.url))
-                await stack.enter_async_context(app.open_async())
-                workers.append(Worker(app))
-            await asyncio.gather(*(Rescue([ACT]).rescue(each) for each in workers))
-
-    asyncio.run(look())
-    rows = database.execute("SELECT status::text, attempts FROM procrastinate_jobs ORDER BY id")
-    assert rows == [("todo", 1), ("todo", 1), ("doing", 0), ("doing", 0), ("failed", 1)]
-    assert caplog.text.count("had a worker that died") == 3
-    database.lose_everything()
 
 
 def test_forged_jobs_fail_and_call_nobody(rig, database, connection):
