@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import django
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.core.management import call_command
 
-from tests.engines.procrastinate.django_settings import SETTINGS
-
-settings.configure(**SETTINGS)
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.engines.procrastinate.django_settings"
 django.setup()
 
 from django.db import connection, transaction  # noqa: E402 - Django must be set up before

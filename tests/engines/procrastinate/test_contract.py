@@ -62,12 +62,16 @@ class SharedKind(ProcrastinateKind):
         super().__init__(folder, database, **{engine_contract.LEDGER: database.url})
 
 
-class DjangoKind(ProcrastinateKind):
-    """Procrastinate's app for Django, whose workers are started by `manage.py procrastinate worker`."""
+class DjangoKind(SharedKind):
+    """A Django project with a DjangoLedger, whose workers are `manage.py procrastinate worker`."""
 
     name = "procrastinate-django"
-    store_name = f"{PLACE}.django_app:store"
-    program = "-m", f"{PLACE}.django_app", "procrastinate", "worker"
+    store_name = f"{PLACE}.django_store:store"
+    program = "-m", "django", "procrastinate", f"--settings={PLACE}.django_settings", "worker"
+
+    def __init__(self, folder, database) -> None:
+        super().__init__(folder, database)
+        self.environment |= {"DJANGO_STORE": f"{PLACE}.django_store.store"}
 
 
 KINDS = [

@@ -338,3 +338,16 @@ def test_a_worker_whose_store_no_helper_could_find_does_not_start(kind):
     assert done.returncode == 1
     assert "the store is found in no module" in done.stderr
     assert 'fix: store_name="shop.event_store:store"' in done.stderr
+
+
+def test_django_s_apps_in_the_wrong_order_are_said_to_be_so(database):
+    settings = "tests.engines.procrastinate.django_settings"
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", f"--settings={settings}"],
+        capture_output=True, text=True, timeout=30,
+        env=os.environ
+        | {"BROKER": database.url, "DJANGO_STORE": "tests.engines.procrastinate.django_store.store"}
+        | {"WRONG_ORDER": "1"},
+    )  # fmt: skip
+    assert "Django is not ready when the store is installed" in done.stderr
+    assert "name procrastinate.contrib.django before whereupon.contrib.django" in done.stderr
