@@ -61,6 +61,10 @@ class SharedKind(ProcrastinateKind):
     def __init__(self, folder, database) -> None:
         super().__init__(folder, database, **{engine_contract.LEDGER: database.url})
 
+    def close(self) -> None:
+        super().close()
+        self.broker.execute("TRUNCATE whereupon_delivery, whereupon_event")
+
 
 class DjangoKind(SharedKind):
     """A Django project with a DjangoLedger, whose workers are `manage.py procrastinate worker`."""
