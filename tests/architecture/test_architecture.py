@@ -44,7 +44,7 @@ PLACES = {
     "msgspec": {"annotations", "contracts", "payloads", "codec", "__init__"},
     "jsonschema_rs": {"payloads", "violations"},
     "click": {"cli"},
-    "asgiref": {"contrib"},
+    "asgiref": {"contrib", "engines"},  # which is Django's, and Procrastinate's
     "kombu": {"engines"},  # which is Celery's
     "pika": {"engines"},  # which is Dramatiq's
     "redis": {"engines"},

@@ -73,6 +73,7 @@ class Helper:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._theirs.close()
 
 
 def relay(store: EventStore, name: str, engine: Engine, level: str = "info") -> int:
