@@ -26,7 +26,7 @@ class Features:
     - `delay`: the engine can hold a job back safely
     - `priority`: it starts jobs of a higher priority first
     - `coroutines`: it runs coroutine functions by itself
-    - `fetches_ahead`: a process holds jobs that it has not begun, and they are gone with it, at least for long
+    - `fetches_ahead`: a process holds jobs that it has not begun, which are gone with it, at least for long
     - `handoff`: it is a `HandoffEngine`, which delivers without a ledger
     - `redelivery`: within which time a job comes back whose worker died; None where it may never
     """

@@ -1,0 +1,20 @@
+"""Which cases of the conformance kit are run for each change on a second broker, and which at will."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SECOND = "[rabbitmq-", "[postgresql-"
+OF_BROKERS = "every-kind", "forged", "broker", "the-worker-is-killed"
+"""What a broker has a part in; the rest of the kit is run on the first one."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        is_ours = Path(__file__).parent in item.path.parents and item.originalname == "test_contract"
+        if is_ours and any(f"test_contract{each}" in item.name for each in SECOND):
+            if not any(part in item.name for part in OF_BROKERS):
+                item.add_marker(pytest.mark.exhaustive)
