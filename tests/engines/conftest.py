@@ -14,7 +14,10 @@ OF_BROKERS = "every-kind", "forged", "broker", "the-worker-is-killed"
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
-        is_ours = Path(__file__).parent in item.path.parents and item.originalname == "test_contract"
-        if is_ours and any(f"test_contract{each}" in item.name for each in SECOND):
-            if not any(part in item.name for part in OF_BROKERS):
-                item.add_marker(pytest.mark.exhaustive)
+        is_ours = Path(__file__).parent in item.path.parents
+        if is_ours and _is_on_a_second_one(item) and not any(part in item.name for part in OF_BROKERS):
+            item.add_marker(pytest.mark.exhaustive)
+
+
+def _is_on_a_second_one(item) -> bool:
+    return any(item.name.startswith(f"test_contract{each}") for each in SECOND)
