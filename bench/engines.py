@@ -1,4 +1,4 @@
-"""The engines whose workers are measured: how each is started, and how its own bare jobs are sent.
+"""The engines that are measured: how a worker is started, and how a team sends its own jobs, one by one.
 
 Another engine is one more entry in `ENGINES`, and an application beside `bench/shop/celery_app.py`.
 """
@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.peers import import_peer
+from bench.postgres import postgres
 from bench.redis_server import redis_server
+from whereupon.engine_protocol import Engine
+
+Send = Callable[[int], object]
+"""Sends the team's own job for a place, as its manual has it."""
 
 
 class Measured(NamedTuple):
-    """An engine: `broker` starts what it needs and gives a URL, `send` sends its own job for each place.
+    """An engine: `broker` starts what it needs and gives a URL, `sending` makes engine and `Send` of that.
 
-    `worker` are the arguments behind `python -m` of a worker as the engine's manual has it.
+    `worker` are the arguments behind `python -m` of a worker as the engine's manual has it, and `jobs` is
+    how many of them are a backlog.
     """
 
     title: str
+    call: str
     worker: Sequence[str]
     broker: Callable[[], AbstractContextManager[str]]
-    send: Callable[[str, range], None]
+    sending: Callable[[str], tuple[Engine, Send]]
+    jobs: int = 3_000
 
 
 @contextmanager
@@ -31,21 +39,73 @@ def _redis() -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-def _send_to_celery(broker: str, places: range) -> None:
+@contextmanager
+def _procrastinate_tables() -> Iterator[str]:
+    peer = import_peer("procrastinate")
+    with postgres() as server:
+        url = server.new_database("jobs")
+        with peer.App(connector=peer.SyncPsycopgConnector(conninfo=url)).open() as app:
+            app.schema_manager.apply_schema()
+        yield url
+
+
+def _celery(broker: str) -> tuple[Engine, Send]:
     app = import_peer("celery").Celery("bench", broker=broker)
-    with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
-        for place in places:
-            app.send_task("bench.bare", args=[place], producer=producer, ignore_result=True)
+    from whereupon.engines.celery import CeleryEngine
+
+    task = app.task(_nothing, name="bench.bare", ignore_result=True)
+    return CeleryEngine(app), task.delay
+
+
+def _dramatiq(broker: str) -> tuple[Engine, Send]:
+    peer = import_peer("dramatiq")
+    from dramatiq.brokers.redis import RedisBroker
+
+    from whereupon.engines.dramatiq import DramatiqEngine
+
+    own: Any = RedisBroker(url=broker)  # type: ignore[no-untyped-call]
+    return DramatiqEngine(own), peer.actor(_nothing, actor_name="bench.bare", broker=own).send
+
+
+def _rq(broker: str) -> tuple[Engine, Send]:
+    peer = import_peer("rq")
+    connection = import_peer("redis").Redis.from_url(broker)
+    from whereupon.engines.rq import RQEngine
+
+    queue = peer.Queue("default", connection=connection)
+    return RQEngine(connection), lambda place: queue.enqueue("bench.shop.rq_app.bare", place, result_ttl=0)
+
+
+def _procrastinate(broker: str) -> tuple[Engine, Send]:
+    peer = import_peer("procrastinate")
+    from whereupon.engines.procrastinate import ProcrastinateEngine
+
+    app = peer.App(connector=peer.SyncPsycopgConnector(conninfo=broker))
+    app.open()
+    task = app.task(_nothing, name="bench.bare")
+    return ProcrastinateEngine(app), lambda place: task.defer(place=place)
+
+
+def _nothing(place: int) -> None:
+    """Do nothing."""
 
 
 BROKER = "BENCH_BROKER"
 """The environment variable that names the broker to a worker."""
 ENGINES = {
     "celery": Measured(
-        "Celery on Redis",
-        ("celery", "-A", "bench.shop.celery_app:app", "worker", "-c", "2"),
-        _redis,
-        _send_to_celery,
+        "Celery on Redis", ".delay()", ("celery", "-A", "bench.shop.celery_app:app", "worker", "-c", "2"),
+        _redis, _celery,
     ),
-}
+    "dramatiq": Measured(
+        "Dramatiq on Redis", "send()", ("dramatiq", "-p", "2", "bench.shop.dramatiq_app:broker"),
+        _redis, _dramatiq,
+    ),
+    "rq": Measured("RQ, without forks", "enqueue()", ("bench.shop.rq_worker",), _redis, _rq, jobs=1_000),
+    "procrastinate": Measured(
+        "Procrastinate", "defer()",
+        ("procrastinate", "--app", "bench.shop.procrastinate_app.app", "worker", "--concurrency", "10"),
+        _procrastinate_tables, _procrastinate, jobs=1_500,
+    ),
+}  # fmt: skip
 """By the word in the name of the row."""

@@ -24,6 +24,7 @@ from bench.rows import (
     publishing,
     publishing_postgres,
     rebuilding,
+    sending_engines,
     waiting,
     waiting_postgres,
 )
@@ -47,6 +48,7 @@ ROWS: dict[str, Callable[[Scale], list[Line]]] = {
     "waiting-postgres": waiting_postgres.measure,
     "handoff-celery": handoff_celery.measure,
     **{f"handling-{name}": partial(handling_engines.measure, name) for name in ENGINES},
+    **{f"sending-{name}": partial(sending_engines.measure, name) for name in ENGINES},
     **{f"latency-{name}": partial(latency_engines.measure, name) for name in ENGINES},
 }
 """What `--only` takes, and the function that measures it."""

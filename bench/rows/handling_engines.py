@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.disk import Control, temporary_folder
 from bench.engines import BROKER, ENGINES, Measured
-from bench.lines import Line, at_least_times
+from bench.lines import NO_GOALS, Goals, Line, at_least_times
 from bench.marks import VARIABLE, Marks
 from bench.postgres import Server, postgres
 from bench.rounds import shuffled
@@ -38,7 +38,8 @@ class _Rate(NamedTuple):
 
 def measure(engine: str, scale: Scale) -> list[Line]:
     """Drain backlogs of equal size by turns, each with a new worker on an empty broker."""
-    measured, count = ENGINES[engine], scale.size(3_000, 300)
+    measured = ENGINES[engine]
+    count = scale.size(measured.jobs, 300)
     rates: dict[str, list[_Rate]] = {side: [] for side in _SIDES}
     with temporary_folder() as folder, postgres() as server:
         control = Control(folder)
@@ -49,14 +50,16 @@ def measure(engine: str, scale: Scale) -> list[Line]:
             with measured.broker() as broker:
                 rates[side].append(_rate(measured, side, broker, server, place, count))
             shutil.rmtree(place)
-    return [_line(measured, rates, control)]
+    return [_line(measured, rates, control, _GOALS if engine == "celery" else NO_GOALS)]
 
 
 def _rate(measured: Measured, side: str, broker: str, server: Server, place: Path, count: int) -> _Rate:
     marks = Marks.create(place / "marks", count)
     environment = {VARIABLE: str(marks.path), BROKER: broker}
     if side == "bare":
-        measured.send(broker, range(count))
+        _, send = measured.sending(broker)
+        for number in range(count):
+            send(number)
         return _drained(measured, environment, marks, count)
     ledger = server.new_ledger("backlog")
     publish_backlog(noting(ledger), range(count))
@@ -89,7 +92,7 @@ def _until(worker: Session, marks: Marks, count: int) -> list[int]:
     return moments
 
 
-def _line(measured: Measured, rates: dict[str, list[_Rate]], control: Control) -> Line:
+def _line(measured: Measured, rates: dict[str, list[_Rate]], control: Control, goals: Goals) -> Line:
     ours, bare = (statistics.median(each.jobs for each in rates[side]) for side in _SIDES)
     costs = [statistics.median(each.processor for each in rates[side]) * 1e3 for side in _SIDES]
     return Line(
@@ -99,7 +102,7 @@ def _line(measured: Measured, rates: dict[str, list[_Rate]], control: Control) -
         against="its bare no-op job",
         theirs=bare,
         ratio=ours / bare,
-        goals=_GOALS,
+        goals=goals,
         note=f"a job takes {costs[0]:.2f} ms of the worker's processor time, bare {costs[1]:.2f} ms,"
         f" without the servers'; {control}",
         details={side: [each._asdict() for each in rates[side]] for side in _SIDES},

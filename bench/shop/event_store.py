@@ -44,6 +44,16 @@ def fanning_out(ledger: Ledger, count: int) -> EventStore:
     return EventStore(subscriptions=subscriptions, ledger=ledger)
 
 
+def fanning_out_on(engine: Engine, count: int) -> EventStore:
+    """Build a store of so many silent subscribers whose jobs an engine knows; its ledger is never opened."""
+    subscriptions = [subscribe(silent(number), to=PipelineCreated) for number in range(count)]
+    store = EventStore(
+        subscriptions=subscriptions, ledger=SQLiteLedger("never-opened.sqlite3"), engine=engine
+    )
+    engine.register(store)
+    return store
+
+
 def handing_off(broker: str, count: int) -> EventStore:
     """Build the same without a ledger: its events are handed to Celery."""
     from celery import Celery

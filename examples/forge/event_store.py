@@ -8,12 +8,14 @@ from forge.search import subscriptions as search
 from whereupon import EventStore
 
 store = EventStore(
-    subscriptions=[
-        *ci.subscriptions,
-        *merge_requests.subscriptions,
-        *onboarding.subscriptions,
-        *search.subscriptions,
-    ],
+    subscriptions=engines.fitted(
+        [
+            *ci.subscriptions,
+            *merge_requests.subscriptions,
+            *onboarding.subscriptions,
+            *search.subscriptions,
+        ]
+    ),
     ledger=database.LEDGER,
     engine=engines.engine(),
 )

@@ -15,6 +15,7 @@ from tests.servers import missing
 
 ROOT = Path(__file__).parents[2]
 EXHAUSTIVE = [pytest.mark.slow, pytest.mark.exhaustive]
+ENGINES = "celery", "dramatiq", "rq", "procrastinate"
 NEEDS = {
     "construct": "jsonschema",
     "rebuild": "jsonschema",
@@ -127,14 +128,28 @@ def test_a_row_whose_server_is_missing_is_left_out_with_the_reason_and_the_other
     assert len(document["lines"]) == 1
 
 
-def test_a_row_on_redis(tmp_path):
-    pytest.importorskip("celery")
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("handoff-celery", 3),
+        ("sending-celery", 3),
+        *(
+            pytest.param(f"sending-{name}", 3, marks=EXHAUSTIVE)
+            for name in ("dramatiq", "rq", "procrastinate")
+        ),
+        *(pytest.param(f"handling-{name}", 1, marks=EXHAUSTIVE) for name in ENGINES),
+        *(pytest.param(f"latency-{name}", 3, marks=EXHAUSTIVE) for name in ENGINES),
+    ],
+)
+def test_a_row_of_an_engine(tmp_path, name, count):
+    pytest.importorskip(name.partition("-")[2])
     if shutil.which("redis-server") is None:
         missing("Redis", "apt install redis-server")
-    finished = run_bench(tmp_path / "out.json", ["handoff-celery"])
+    finished = run_bench(tmp_path / "out.json", [name])
     assert finished.returncode == 0, finished.stderr
     lines = json.loads((tmp_path / "out.json").read_text())["lines"]
-    assert [line["ratio"] > 0 for line in lines] == [True] * 3
+    assert len(lines) == count
+    assert all(line["ours"] > 0 for line in lines)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from tests.broker_servers import Redis
 from whereupon.cli import main
 
 module = importlib.import_module("whereupon.cli.demo")
+EXHAUSTIVE = pytest.mark.exhaustive
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -48,7 +49,9 @@ def test_a_real_repository(run_demo, hostile, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["celery"])
+@pytest.mark.parametrize(
+    "engine", ["celery", pytest.param("dramatiq", marks=EXHAUSTIVE), pytest.param("rq", marks=EXHAUSTIVE)]
+)
 def test_on_an_engine(run_demo, tmp_path, engine):
     """The same with the workers of an engine, of which the process that handles is killed too."""
     redis = Redis()

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from forge import database, tables
+from forge import database, engines, tables
 from forge.demo.history import EmptyHistory, NoHistory, read_history
 from forge.demo.made_up import make_history
 from forge.demo.oracle import judge
@@ -53,6 +53,7 @@ def _replay(worker: Worker, repository: Path | None, most: int, folder: Path) ->
     store.ledger.migrate()
     store.install()
     _check_broker()
+    engines.prepare()
     say(f"The application and the ledger share one database, {database.PATH}.")
     with worker:
         _run(worker, pushes)

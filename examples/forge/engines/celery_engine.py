@@ -13,3 +13,7 @@ COMMAND = (
     *("celery", "-A", "forge.engines.celery_engine:app", "worker", "--include", "forge.installed"),
     *("--concurrency", "1", "--loglevel", "info", "--queues", ",".join(QUEUES)),
 )
+
+
+def prepare() -> None:
+    """Do nothing: queues are made when they are needed."""

@@ -20,7 +20,7 @@ from whereupon.errors import InvalidConfiguration
 _PACKAGE: Final = Path(__file__).parents[1]
 _PLACES: Final = (_PACKAGE.parents[1] / "examples", _PACKAGE / "examples")
 """Where the example is: beside the checkout, or inside the installed package."""
-_ENGINES: Final = ("celery",)
+_ENGINES: Final = ("celery", "dramatiq", "rq", "procrastinate")
 _DATABASE: Final = "forge.sqlite3"
 
 
