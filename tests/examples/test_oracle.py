@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def is_alive(pid):
 def test_a_worker_that_cannot_start_is_trouble(forge, tmp_path, monkeypatch):
     """It is said at once, and not waited for."""
     module = forge("demo.worker")
-    monkeypatch.setattr(module, "_COMMAND", (module.sys.executable, "-c", "raise SystemExit(3)"))
+    ends_at_once = sys.executable, "-c", "raise SystemExit(3)"
+    monkeypatch.setattr(forge("engines"), "command", lambda: ends_at_once)
     worker = module.Worker(tmp_path)
     with pytest.raises(module.WorkerTrouble, match="status 3"):
         worker.start()
