@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import TimeLimit
 
@@ -34,14 +35,15 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Priority, Subscriber
     from whereupon.subscriptions import Subscription
 
-_QUEUE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+_QUEUE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*(?<!\.[DX]Q)")  # which are Dramatiq's own
 _OPTIONS: Final = {
     "max_retries": 0, "retry_when": None, "max_age": float("inf"), "time_limit": float("inf"),
     "notify_shutdown": False,
 }  # fmt: skip
 """What the team's middleware does to its own messages by default, and must not do to ours."""
 _PRIORITIES: Final[dict[Priority, int]] = {"high": -10, "normal": 0, "low": 10}
-"""Lower is sooner with Dramatiq, and the team's own actors have 0."""
+"""Among what a worker has fetched lower is sooner, and the team's own actors have 0."""
+_LEVELS: Final = 2  # and zero: as many as there are words
 
 
 class DramatiqEngine:
@@ -52,13 +54,21 @@ class DramatiqEngine:
     """
 
     kind: Final = "dramatiq"
-    features: Final = Features(one_round_trip=True, priority=True, fetches_ahead=True)
 
     def __init__(self, broker: dramatiq.Broker, *, store_name: str | None = None) -> None:
         self._broker = broker
         self._store_name = store_name
         self._subscribers: list[Subscriber] = []
         self._local = threading.local()
+
+    @property
+    def features(self) -> Features:
+        """What Dramatiq can do with the broker."""
+        return Features(one_round_trip=True, priority=self._has_priorities(), fetches_ahead=True)
+
+    def _has_priorities(self) -> bool:
+        """Tell whether what waits in the broker leaves it by priority: on RabbitMQ, if the team says so."""
+        return isinstance(self._broker, RabbitmqBroker) and (self._broker.max_priority or 0) >= _LEVELS
 
     def faults_of(self, subscription: Subscription) -> Iterable[WhereuponError]:
         """Yield what Dramatiq cannot honour of a subscription."""
@@ -67,7 +77,14 @@ class DramatiqEngine:
             yield InvalidSubscriber(
                 f"{options.queue!r} is no name of a queue for Dramatiq",
                 where=subscriber.where,
-                fix="begin with a letter or _, and go on with letters, digits, dots, dashes and _",
+                fix="take letters, digits, ., - and _, with a letter or _ first, and no .DQ or .XQ at the end",
+            )
+        is_stub = isinstance(self._broker, StubBroker)
+        if options.priority != "normal" and not self._has_priorities() and not is_stub:
+            yield InvalidSubscriber(
+                f"{subscriber.name} says priority={options.priority!r}, and the broker has no priorities",
+                where=subscriber.where,
+                fix="give it a queue of its own, or take RabbitmqBroker(max_priority=10)",
             )
         if options.timeout is not None and not subscriber.is_async and self._time_limit() is None:
             yield InvalidSubscriber(
@@ -127,7 +144,7 @@ class DramatiqEngine:
                 "the broker is a StubBroker, from which no worker would ever get a delivery",
                 fix="give the engine a RabbitmqBroker or a RedisBroker",
             )
-        messages = [_message(each) for each in wake_ups]
+        messages = [self._message(each) for each in wake_ups]
         try:
             self._sender().send(messages)
         except OSError as error:
@@ -136,6 +153,20 @@ class DramatiqEngine:
                 f"{self._sender().place} does not take jobs ({type(error).__name__}: {error})",
                 fix=f"start it ({self._sender().server}), or mend the broker of the engine; nothing is lost",
             ) from error
+
+    def _message(self, wake_up: WakeUp) -> dramatiq.Message[Any]:
+        options: dict[str, Any] = {}
+        if self._has_priorities():
+            most: int = self._broker.max_priority  # type: ignore[attr-defined]
+            steps: dict[Priority, int] = {"high": most, "normal": most // 2, "low": 0}
+            options["broker_priority"] = steps[wake_up.subscriber.options.priority]
+        return dramatiq.Message(
+            queue_name=wake_up.subscriber.options.queue,
+            actor_name=job_name(wake_up.subscriber),
+            args=(),
+            kwargs={ARGUMENT: [wake_up.delivery]},
+            options=options,
+        )
 
     def _sender(self) -> Sender:
         """Return what sends on this thread: a broker of our own to the same server, with deadlines."""
@@ -164,16 +195,6 @@ class DramatiqEngine:
         except OSError as error:
             yield "error", f"{self._sender().place} does not answer: {error}"
             self.close()
-
-
-def _message(wake_up: WakeUp) -> dramatiq.Message[Any]:
-    return dramatiq.Message(
-        queue_name=wake_up.subscriber.options.queue,
-        actor_name=job_name(wake_up.subscriber),
-        args=(),
-        kwargs={ARGUMENT: [wake_up.delivery]},
-        options={},
-    )
 
 
 def _limited(function: Callable[..., object], limit: TimeLimit, timeout: timedelta) -> Callable[..., object]:

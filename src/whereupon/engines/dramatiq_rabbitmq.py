@@ -71,7 +71,9 @@ class RabbitMQSender:
         for message in messages:
             channel.basic_publish(
                 exchange="", routing_key=message.queue_name, body=message.encode(), mandatory=True,
-                properties=pika.BasicProperties(delivery_mode=2),
+                properties=pika.BasicProperties(
+                    delivery_mode=2, priority=message.options.get("broker_priority")
+                ),
             )  # fmt: skip
         channel.tx_commit()
         channel.connection.process_data_events(0)  # what is returned was read, and waits to be handed over
@@ -83,8 +85,10 @@ class RabbitMQSender:
             self._returned = []
             channel = pika.BlockingConnection(self._parameters).channel()
             channel.add_on_return_callback(lambda _channel, _method, _how, body: self._returned.append(body))
-            channel.tx_select()
             self._channel = channel
+            channel.tx_select()
+            channel.basic_publish(exchange="", routing_key="", body=b"")
+            channel.tx_commit()  # while nothing is taken, this waits, and not what would be taken afterwards
         return self._channel
 
     def _declare(self, queues: AbstractSet[str]) -> None:

@@ -9,4 +9,4 @@ from dramatiq.brokers.redis import RedisBroker
 
 def make_broker(url: str) -> dramatiq.Broker:
     """Return the broker that a URL is for."""
-    return RedisBroker(url=url) if url.startswith("redis:") else RabbitmqBroker(url=url)
+    return RedisBroker(url=url) if url.startswith("redis:") else RabbitmqBroker(url=url, max_priority=10)

@@ -35,10 +35,10 @@ def new_store(tmp_path):
     """Return a function that makes a store on a broker, and registers its subscribers there."""
     engines = []
 
-    def make(broker: dramatiq.Broker, function=hear) -> EventStore:
+    def make(broker: dramatiq.Broker, *functions) -> EventStore:
         engines.append(DramatiqEngine(broker))
         store = EventStore(
-            subscriptions=[subscribe(function, to=Happened)],
+            subscriptions=[subscribe(each, to=Happened) for each in functions or [hear]],
             ledger=SQLiteLedger(tmp_path / "ledger.sqlite3"),
             engine=engines[-1],
         )
@@ -117,6 +117,51 @@ def test_a_server_that_takes_nothing_is_left_within_seconds(new_store, rabbitmq)
     store.engine.enqueue(wake_ups(store))
 
 
+def test_an_alarm_leaves_no_wake_ups_that_were_sent_again_and_again(new_store, rabbitmq):
+    rabbitmq.lose_everything()
+    broker = make_broker(rabbitmq.url)
+    broker.declare_queue("default", ensure=True)
+    store = new_store(broker)
+    store.engine.enqueue(wake_ups(store, 20))
+    rabbitmq.control("set_vm_memory_high_watermark", "0.0001")
+    try:
+        for _ in range(3):
+            with pytest.raises(EngineUnavailable, match="Blocked connection timeout"):
+                store.engine.enqueue(wake_ups(store, 20))
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.4")
+    store.engine.enqueue(wake_ups(store, 20))
+    time.sleep(1)
+    assert broker.get_queue_message_counts("default")[0] <= 60, "two that were taken, one under way"
+    broker.close()
+
+
+def test_what_has_a_higher_priority_leaves_rabbitmq_first(new_store, rabbitmq):
+    @subscriber(name="urgent", priority="high", queue="ranked")
+    def urgent(event: Happened) -> None: ...
+
+    @subscriber(name="usual", queue="ranked")
+    def usual(event: Happened) -> None: ...
+
+    @subscriber(name="patient", priority="low", queue="ranked")
+    def patient(event: Happened) -> None: ...
+
+    broker = RabbitmqBroker(url=rabbitmq.url, max_priority=10)
+    store = new_store(broker, patient, usual, urgent)
+    assert store.engine.features.priority
+    store.engine.enqueue(wake_ups(store, 3))
+    consumer = broker.consume("ranked", timeout=5000)
+    names = []
+    for _ in range(9):
+        message = next(consumer)
+        names.append(message.actor_name.partition(".")[2])
+        consumer.ack(message)
+    consumer.close()
+    rabbitmq.control("delete_queue", "ranked")
+    broker.close()
+    assert names == ["urgent"] * 3 + ["usual"] * 3 + ["patient"] * 3
+
+
 def test_a_queue_that_is_deleted_is_made_as_the_team_makes_it(new_store, rabbitmq):
     class ShortQueues(RabbitmqBroker):
         def _build_queue_arguments(self, queue_name):
@@ -189,7 +234,18 @@ def test_what_dramatiq_cannot_honour_is_a_fault_of_the_store(new_store):
     @subscriber(name="limited", timeout=timedelta(seconds=1))
     def limited(event: Happened) -> None: ...
 
-    with pytest.raises(InvalidStore, match="no name of a queue for Dramatiq"):
-        new_store(StubBroker(), spaced)
+    @subscriber(name="dead", queue="mails.XQ")
+    def dead(event: Happened) -> None: ...
+
+    @subscriber(name="urgent", priority="high")
+    def urgent(event: Happened) -> None: ...
+
+    for function in (spaced, dead):
+        with pytest.raises(InvalidStore, match="no name of a queue for Dramatiq"):
+            new_store(StubBroker(), function)
+    for broker in (RedisBroker(), RabbitmqBroker(), RabbitmqBroker(max_priority=1)):
+        with pytest.raises(InvalidStore, match="the broker has no priorities"):
+            new_store(broker, urgent)
+        assert not DramatiqEngine(broker).features.priority
     with pytest.raises(InvalidStore, match="no TimeLimit middleware"):
         new_store(RedisBroker(middleware=[]), limited)
