@@ -77,7 +77,7 @@ class DramatiqEngine:
             yield InvalidSubscriber(
                 f"{options.queue!r} is no name of a queue for Dramatiq",
                 where=subscriber.where,
-                fix="take letters, digits, ., - and _, with a letter or _ first, and no .DQ or .XQ at the end",
+                fix="take letters, digits, ., - and _, a letter or _ first, and no .DQ or .XQ at the end",
             )
         is_stub = isinstance(self._broker, StubBroker)
         if options.priority != "normal" and not self._has_priorities() and not is_stub:
