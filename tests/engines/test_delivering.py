@@ -190,6 +190,7 @@ def test_a_time_limit_that_strikes_behind_the_commit_of_a_claim_gives_it_back(st
     assert handled == [1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an alarm in a finalizer
 def test_signals_at_any_moment_leave_nothing_held(store, ours):
     """An alarm raises wherever the thread is, hundreds of times, as Celery's soft time limit does."""
 

@@ -64,6 +64,14 @@ class CeleryEngine:
         subscriber = subscription.subscriber
         if celery_tasks.is_task(subscriber.function) and (fault := celery_tasks.fault_of(subscriber)):
             yield InvalidSubscriber(f"the Celery task {subscriber.name} {fault}", where=subscriber.where)
+        if subscriber.options.priority != "normal" and not self._sender.has_priorities:
+            yield InvalidSubscriber(
+                f"the queues of Celery have no priorities, and {subscriber.name} says "
+                f"priority={subscriber.options.priority!r}",
+                where=subscriber.where,
+                fix="set task_queue_max_priority = 10 on RabbitMQ (its queues must be made anew), or leave "
+                "priority= out",
+            )
 
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each worker of the application.

@@ -17,6 +17,7 @@ if "RESEND" in os.environ:
     relay.RESEND = float(os.environ["RESEND"])
 
 app = Celery("app", broker=os.environ.get("BROKER", "redis://127.0.0.1:1/0"))
+app.conf.task_queue_max_priority = 10
 store = worker_app.make_store(
     os.environ.get("SUBSCRIBERS", "plain"),
     os.environ.get("LEDGER_URL", ""),

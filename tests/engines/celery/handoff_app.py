@@ -21,6 +21,7 @@ NAMES = (
 def make_app(broker: str) -> Celery:
     app = Celery("handoff", broker=broker)
     app.conf.worker_hijack_root_logger = True
+    app.conf.task_queue_max_priority = 10
     if visible := os.environ.get("VISIBLE"):
         options = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
         app.conf.broker_transport_options = {"visibility_timeout": int(visible)} | options

@@ -24,7 +24,9 @@ ALL = "plain,coroutine,atomic,together,one_of_a_group,followed,delayed,condition
 
 
 def client(broker) -> Celery:
-    return Celery("client", broker=broker.url)
+    app = Celery("client", broker=broker.url)
+    app.conf.task_queue_max_priority = 10
+    return app
 
 
 def start_again_if_ended(app) -> bool:
@@ -115,6 +117,15 @@ def test_a_task_s_own_limit_of_retries_beside_ours_is_a_fault(make_app, broker):
     both = subscribe(subscriber(max_attempts=5, name="both")(task), to=app.module.Created)
     (fault,) = CeleryEngine(client(broker)).faults_of(*both.each())
     assert "says max_retries= as a task and max_attempts= as a subscriber" in str(fault)
+
+
+def test_a_priority_is_a_fault_where_the_queues_of_rabbitmq_have_none(make_app):
+    app = make_app()
+    (hasty,) = subscribe(subscriber(priority="high", name="hasty")(do_nothing), to=app.module.Created).each()
+    engine = CeleryEngine(Celery("plain", broker="amqp://127.0.0.1:1//"))
+    (fault,) = engine.faults_of(hasty)
+    assert "set task_queue_max_priority = 10 on RabbitMQ" in str(fault)
+    assert not engine.features.priority
 
 
 def test_jobs_that_come_twice_or_late_or_were_forged_are_answered_from_the_ledger(make_app, broker):

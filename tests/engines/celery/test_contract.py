@@ -30,6 +30,7 @@ class CeleryKind:
         self.environment = {"BROKER": broker.url, engine_contract.LEDGER: new_database()} | RESEND
         os.environ |= self.environment
         self._app = Celery("client", broker=broker.url)
+        self._app.conf.task_queue_max_priority = 10
         engine = CeleryEngine(self._app)
         self.store = engine_contract.make_store(engine)
         self.store.ledger.migrate()

@@ -65,7 +65,7 @@ TABLE = [subscribe(first, to=Billed), subscribe(second, to=Billed), subscribe(th
 
 def make(broker: str = "redis://127.0.0.1:1/0", table=TABLE, conf=(), **options) -> EventStore:
     app = Celery("handoff", broker=broker)
-    app.conf.update(dict(conf))
+    app.conf.update({"task_queue_max_priority": 10} | dict(conf))
     return EventStore(subscriptions=table, engine=CeleryEngine(app), **options)
 
 
