@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from whereupon.ledger_protocol import Finding
 
@@ -17,13 +17,27 @@ _SECONDS: Final = 2  # within which the server must answer
 
 
 def with_deadlines(pool: redis.ConnectionPool) -> redis.Redis:
-    """Return a client of its own to the same server, which tries each thing once and not for long."""
+    """Return a client of its own to the same server, which tries each thing once and not for long.
+
+    A pipeline of any length is one write to its socket.
+    """
     kwargs: dict[str, Any] = pool.connection_kwargs | {
         "socket_timeout": _SECONDS,
         "socket_connect_timeout": _SECONDS,
         "retry": Retry(NoBackoff(), 0),
     }
-    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=pool.connection_class, **kwargs))
+    kind = _in_one_write(pool.connection_class)
+    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **kwargs))
+
+
+def _in_one_write(kind: Any) -> Any:
+    """Return a class of connections that writes a pipeline as a whole, and not in pieces of 6,000 bytes."""
+
+    class Whole(kind):  # type: ignore[misc]
+        def pack_commands(self, commands: Iterable[Any]) -> list[bytes]:
+            return [b"".join(super().pack_commands(commands))]
+
+    return Whole
 
 
 def place_of(pool: redis.ConnectionPool) -> str:

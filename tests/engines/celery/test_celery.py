@@ -12,7 +12,7 @@ import time
 import pytest
 from celery import Celery, shared_task
 
-from tests.wire import counted_round_trips
+from tests.wire import counted
 from whereupon import publish, publish_many, relay, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
@@ -154,10 +154,10 @@ def test_twenty_jobs_take_one_round_trip_where_the_features_say_so(make_app, bro
     engine.register(app.store)
     jobs = [WakeUp(number, each.subscriber) for number in range(5) for each in app.store.routes]
     engine.enqueue(jobs)
-    with counted_round_trips() as count:
+    with counted() as wire:
         engine.enqueue(jobs)
     assert len(jobs) == 20
-    assert engine.features.one_round_trip == (count() == 1)
+    assert engine.features.one_round_trip == ((wire.writes, wire.round_trips) == (1, 1))
 
 
 def test_doctor_says_whether_the_broker_answers_and_who_consumes_the_queues(make_app, broker, new_engine):

@@ -15,7 +15,7 @@ from rq import Queue
 
 from tests.engines.rq import team_jobs
 from tests.engines.rq.test_contract import RQKind
-from tests.wire import counted_round_trips
+from tests.wire import counted
 from whereupon import EventStore, SQLiteLedger, publish, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.rq import RQEngine, Serializer
@@ -48,9 +48,9 @@ def test_jobs_for_several_queues_take_one_round_trip(kind, engine):
     jobs = wake_ups(kind)[:20]
     assert {each.subscriber.options.queue for each in jobs} == {"default", "other"}
     engine.enqueue(jobs)
-    with counted_round_trips() as count:
+    with counted() as wire:
         engine.enqueue(jobs)
-    assert (len(jobs), count()) == (20, 1)
+    assert (len(jobs), wire.writes, wire.round_trips) == (20, 1, 1)
     assert engine.features.one_round_trip
 
 
