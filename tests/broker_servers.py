@@ -60,10 +60,18 @@ class Redis:
         self.command("FLUSHALL")
 
     def waiting(self) -> int:
-        """Return how many messages lie in Celery's queues of each priority, and in its workers' hands."""
-        keys = self.command("KEYS", "celery*").split()
-        lists = [key for key in keys if self.command("TYPE", key) == "list"]
-        return sum(int(self.command("LLEN", key)) for key in lists) + int(self.command("HLEN", "unacked"))
+        """Return how many messages lie in Celery's queues of each priority, and in its workers' hands.
+
+        In one script, so that none is seen in both places.
+        """
+        script = """
+            local waiting = redis.call('HLEN', 'unacked')
+            for _, key in ipairs(redis.call('KEYS', 'celery*')) do
+                if redis.call('TYPE', key).ok == 'list' then waiting = waiting + redis.call('LLEN', key) end
+            end
+            return waiting
+        """
+        return int(self.command("EVAL", script, "0"))
 
     def end(self) -> None:
         self.kill()
