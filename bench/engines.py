@@ -19,10 +19,11 @@ Send = Callable[[int], object]
 
 
 class Measured(NamedTuple):
-    """An engine: `broker` starts what it needs and gives a URL, `sending` makes engine and `Send` of that.
+    """An engine: `broker` starts what it needs and gives a URL, of which the rest is made.
 
-    `worker` are the arguments behind `python -m` of a worker as the engine's manual has it, and `jobs` is
-    how many of them are a backlog.
+    `sending` makes the engine and `Send`, `ping` what asks the server for nothing but an answer. `worker` are
+    the arguments behind `python -m` of a worker as the engine's manual has it, and `jobs` is how many of them
+    are a backlog.
     """
 
     title: str
@@ -30,6 +31,7 @@ class Measured(NamedTuple):
     worker: Sequence[str]
     broker: Callable[[], AbstractContextManager[str]]
     sending: Callable[[str], tuple[Engine, Send]]
+    ping: Callable[[str], Callable[[], object]]
     jobs: int = 3_000
 
 
@@ -47,6 +49,16 @@ def _procrastinate_tables() -> Iterator[str]:
         with peer.App(connector=peer.SyncPsycopgConnector(conninfo=url)).open() as app:
             app.schema_manager.apply_schema()
         yield url
+
+
+def _ping_redis(broker: str) -> Callable[[], object]:
+    ping: Callable[[], object] = import_peer("redis").Redis.from_url(broker).ping
+    return ping
+
+
+def _ping_postgres(broker: str) -> Callable[[], object]:
+    connection = import_peer("psycopg").connect(broker, autocommit=True)
+    return lambda: connection.execute("SELECT 1").fetchone()
 
 
 def _celery(broker: str) -> tuple[Engine, Send]:
@@ -95,17 +107,19 @@ BROKER = "BENCH_BROKER"
 ENGINES = {
     "celery": Measured(
         "Celery on Redis", ".delay()", ("celery", "-A", "bench.shop.celery_app:app", "worker", "-c", "2"),
-        _redis, _celery,
+        _redis, _celery, _ping_redis,
     ),
     "dramatiq": Measured(
         "Dramatiq on Redis", "send()", ("dramatiq", "-p", "2", "bench.shop.dramatiq_app:broker"),
-        _redis, _dramatiq,
+        _redis, _dramatiq, _ping_redis,
     ),
-    "rq": Measured("RQ, without forks", "enqueue()", ("bench.shop.rq_worker",), _redis, _rq, jobs=1_000),
+    "rq": Measured(
+        "RQ, without forks", "enqueue()", ("bench.shop.rq_worker",), _redis, _rq, _ping_redis, jobs=1_000
+    ),
     "procrastinate": Measured(
         "Procrastinate", "defer()",
         ("procrastinate", "--app", "bench.shop.procrastinate_app.app", "worker", "--concurrency", "10"),
-        _procrastinate_tables, _procrastinate, jobs=1_500,
+        _procrastinate_tables, _procrastinate, _ping_postgres, jobs=1_500,
     ),
 }  # fmt: skip
 """By the word in the name of the row."""

@@ -37,19 +37,25 @@ def redis_server() -> Iterator[int]:
 
 
 @contextmanager
-def redis_on_our_core() -> Iterator[int]:
-    """Start a server, and keep it and this process on one core. Raises `PeerMissing`.
+def on_our_core() -> Iterator[None]:
+    """Keep this process, and the servers that it starts meanwhile, on one core.
 
-    What a round trip costs changes threefold with where both run, so the row says what a PING took in the
+    What a round trip costs changes threefold with where both run, so a row says what an answer took in the
     same rounds.
     """
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})  # which the server inherits
+    os.sched_setaffinity(0, {max(allowed)})  # which a server inherits
     try:
-        with redis_server() as port:
-            yield port
+        yield
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@contextmanager
+def redis_on_our_core() -> Iterator[int]:
+    """Start a server, and keep it and this process on one core. Raises `PeerMissing`."""
+    with on_our_core(), redis_server() as port:
+        yield port
 
 
 def connect(port: int) -> Any:
