@@ -20,4 +20,5 @@ def pytest_collection_modifyitems(items) -> None:
 
 
 def _is_on_a_second_one(item) -> bool:
-    return any(item.name.startswith(f"test_contract{each}") for each in SECOND)
+    starts = [f"{test}{each}" for test in ("test_contract", "test_contract_in_handoff") for each in SECOND]
+    return item.name.startswith(tuple(starts))

@@ -23,17 +23,21 @@ class CeleryKind:
 
     store_name = "tests.engines.celery.contract_app:store"
 
-    def __init__(self, name, folder, broker) -> None:
+    def __init__(self, name, folder, broker, *, is_tracked=True) -> None:
         self.name = name
         self.folder = folder
         self.broker = broker
-        self.environment = {"BROKER": broker.url, engine_contract.LEDGER: new_database()} | RESEND
-        os.environ |= self.environment
+        ledger = {engine_contract.LEDGER: new_database()} if is_tracked else {"HANDOFF": "yes"}
+        self.environment = {"BROKER": broker.url} | ledger | RESEND
+        os.environ |= {"BROKER": broker.url} | (ledger if is_tracked else {})
         self._app = Celery("client", broker=broker.url)
         self._app.conf.task_queue_max_priority = 10
         engine = CeleryEngine(self._app)
-        self.store = engine_contract.make_store(engine)
-        self.store.ledger.migrate()
+        if is_tracked:
+            self.store = engine_contract.make_store(engine)
+            self.store.ledger.migrate()
+        else:
+            self.store = engine_contract.make_store_without_ledger(engine)
         engine.register(self.store)
 
     def command(self, number) -> list[str]:
@@ -67,3 +71,19 @@ def rig(request, tmp_path_factory):
 @pytest.mark.parametrize("case", engine_contract.CASES, ids=str)
 def test_contract(case, rig):
     case.run(rig)
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def handoff_rig(request, tmp_path_factory):
+    broker = request.getfixturevalue(request.param)
+    broker.lose_everything()
+    folder = tmp_path_factory.mktemp("handoff")
+    kind = CeleryKind(f"celery-{request.param}-handoff", folder, broker, is_tracked=False)
+    with engine_contract.Rig(kind) as rig:
+        yield rig
+    kind.close()
+
+
+@pytest.mark.parametrize("case", engine_contract.HANDOFF_CASES, ids=str)
+def test_contract_in_handoff(case, handoff_rig):
+    case.run(handoff_rig)

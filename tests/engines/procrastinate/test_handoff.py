@@ -66,7 +66,7 @@ class HandoffKind:
 def rig(tmp_path_factory, database):
     database.lose_everything()
     kind = HandoffKind(tmp_path_factory.mktemp("handoff"), database)
-    with engine_contract.Rig(kind) as rig:
+    with engine_contract.Rig(kind, lambda: psycopg.connect(database.url)) as rig:
         yield rig
     kind.app.close()
 
@@ -75,6 +75,15 @@ def rig(tmp_path_factory, database):
 def connection(database):
     with psycopg.connect(database.url) as connection:
         yield connection
+
+
+IN_A_TRANSACTION = [each for each in engine_contract.HANDOFF_CASES if each.name != "follow-ups"]
+"""Without the one that publishes in a subscriber, which here has to name a transaction."""
+
+
+@pytest.mark.parametrize("case", IN_A_TRANSACTION, ids=str)
+def test_contract_in_handoff(case, rig):
+    case.run(rig)
 
 
 def test_jobs_commit_with_the_caller_s_transaction_in_one_statement(rig, database):

@@ -17,21 +17,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from whereupon.testing.engine_contract import deaths, living
-from whereupon.testing.engine_contract.app import FOLDER, LEDGER, make_ledger, make_store
+from whereupon.testing.engine_contract.app import (
+    FOLDER,
+    LEDGER,
+    make_ledger,
+    make_store,
+    make_store_without_ledger,
+)
 from whereupon.testing.engine_contract.kinds import Broker, Kind
 from whereupon.testing.engine_contract.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CASES", "FOLDER", "LEDGER", "Broker", "Case", "Kind", "Rig", "make_ledger", "make_store"]
+__all__ = [
+    "CASES", "FOLDER", "HANDOFF_CASES", "LEDGER", "Broker", "Case", "Kind", "Rig", "make_ledger",
+    "make_store", "make_store_without_ledger",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One case: what happens, and what the engine promises for it.
 
-    Local workers have no jobs that somebody could forge, and no broker that could be killed.
+    Local workers have no jobs that somebody could forge, and no broker that could be killed. `in_handoff` are
+    those that hold without a ledger, too; what the engine itself promises for deaths differs.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Case:
     script: Callable[[Rig], None]
     needs_jobs: bool = False
     needs_broker: bool = False
+    in_handoff: bool = False
 
     def run(self, rig: Rig) -> None:
         """Run the case. Raises AssertionError."""
@@ -50,27 +61,31 @@ class Case:
 
 CASES: Final = (
     Case("every kind of subscriber", "functions, coroutines, atomic ones, conditions: each handles its own",
-         living.every_kind_of_subscriber),
-    Case("options", "what the engine cannot honour is a fault of the store", living.refused_options),
-    Case("fan-out", "twenty subscribers hear an event once each", living.fan_out),
-    Case("delay", "no earlier than said", living.delay),
-    Case("groups", "an event that fails is tried again without the others", living.groups),
+         living.every_kind_of_subscriber, in_handoff=True),
+    Case("options", "what the engine cannot honour is a fault of the store", living.refused_options,
+         in_handoff=True),
+    Case("fan-out", "twenty subscribers hear an event once each", living.fan_out, in_handoff=True),
+    Case("delay", "no earlier than said", living.delay, in_handoff=True),
+    Case("groups", "an event that fails is tried again without the others", living.groups, in_handoff=True),
     Case("retries", "attempts are counted and run out; RetryIn, Park, IGNORED and SystemExit are honoured",
-         living.retries),
-    Case("follow-ups", "what a subscriber publishes is delivered", living.follow_ups),
-    Case("concurrency", "no more at once in one process than the subscriber says", living.concurrency),
-    Case("time limits", "a handler over its limit is a failed attempt", living.time_limits),
+         living.retries, in_handoff=True),
+    Case("follow-ups", "what a subscriber publishes is delivered", living.follow_ups, in_handoff=True),
+    Case("concurrency", "no more at once in one process than the subscriber says", living.concurrency,
+         in_handoff=True),
+    Case("time limits", "a handler over its limit is a failed attempt", living.time_limits, in_handoff=True),
     Case("duplicates", "jobs that come twice, late or out of order change nothing", living.duplicates,
          needs_jobs=True),
     Case("forged jobs", "unknown deliveries and subscribers, and what is no wake-up, change nothing",
-         living.forged_jobs, needs_jobs=True),
+         living.forged_jobs, needs_jobs=True, in_handoff=True),
     Case("the broker loses its jobs", "nothing is lost", deaths.lost_jobs, needs_broker=True),
     Case("many deaths", "nothing is lost", deaths.many_deaths),
     Case("the handling process is killed", "started again within 3 s", deaths.handling_process),
     Case("the worker is killed", "started again within 3 s where another worker runs", deaths.worker),
     Case("the helpers are killed too", "started again within 8 s", deaths.helper, needs_jobs=True),
-    Case("SIGTERM", "the handler finishes, and nothing is left behind", deaths.sigterm),
+    Case("SIGTERM", "the handler finishes, and nothing is left behind", deaths.sigterm, in_handoff=True),
     Case("the broker is killed", "nothing is lost, and all is done within 60 s of its return",
          deaths.broker_restart, needs_broker=True),
 )  # fmt: skip
 """The cases, those that kill at the end."""
+HANDOFF_CASES: Final = tuple(case for case in CASES if case.in_handoff)
+"""The cases for a store without a ledger, from `make_store_without_ledger(engine)`."""

@@ -274,6 +274,12 @@ def make_store(engine: Engine | None, ledger: Ledger | None = None) -> EventStor
     return EventStore(subscriptions=subscriptions_for(engine), ledger=ledger or make_ledger(), engine=engine)
 
 
+def make_store_without_ledger(engine: Engine) -> EventStore:
+    """Return the store of publishers and workers in handoff: without what needs a ledger."""
+    table = [each for each in subscriptions_for(engine) if not each.subscriber.options.atomic]
+    return EventStore(subscriptions=table, engine=engine)
+
+
 def make_ledger() -> Ledger:
     """Return the ledger that the environment names."""
     if url := os.environ.get(LEDGER):

@@ -10,21 +10,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from whereupon.ledger import reports
+from whereupon.publishing import publish_many
 from whereupon.testing.engine_contract.app import FOLDER, Line, read_log
 from whereupon.testing.recording import using_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Self
 
+    from whereupon.events import Event
     from whereupon.testing.engine_contract.kinds import Kind
 
 REPORT: Final = "WHEREUPON_CONTRACT_REPORT"
 """The variable that names a file for the times to redelivery."""
+QUIET: Final = 3.0
+"""Seconds without a line in the log after which all is done, in handoff: more than any delay of the kit."""
 _PATIENCE: Final = 30.0
 _HELPER: Final = "whereupon.engines.helper"
 
@@ -33,11 +39,15 @@ class Rig:
     """One engine with its workers. A context manager, which ends whatever is left of them.
 
     `redelivered` notes how many seconds after a death the delivery was started again, by who died. Where
-    `WHEREUPON_CONTRACT_REPORT` names a file, that is added to it at the end, a line each.
+    `WHEREUPON_CONTRACT_REPORT` names a file, that is added to it at the end, a line each. `transaction` gives
+    what is passed as `on=`, where the store does not publish without.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(
+        self, kind: Kind, transaction: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         self.kind = kind
+        self._transaction = transaction
         self.workers: list[subprocess.Popen[bytes]] = []
         self.redelivered: dict[str, float] = {}
         self._numbers = itertools.count(1)
@@ -61,6 +71,11 @@ class Rig:
     def number(self) -> int:
         """Return a number that no event has had yet."""
         return next(self._numbers)
+
+    def publish(self, *events: Event) -> None:
+        """Publish events together, in a transaction of the application's if it needs one."""
+        with self._transaction() as on:
+            publish_many(events, on=on)
 
     def at_least(self, count: int) -> None:
         """Start workers until so many are running, and wait until they take jobs."""
@@ -113,8 +128,20 @@ class Rig:
             return reports.unfinished(transaction)
 
     def until_quiet(self, seconds: float = _PATIENCE) -> None:
-        """Wait until each delivery is done or parked."""
-        self.until(lambda: self.unfinished() == 0, seconds)
+        """Wait until each delivery is done or parked; without a ledger until nobody writes any more."""
+        if self.store.is_tracked:
+            self.until(lambda: self.unfinished() == 0, seconds)
+            return
+        called = time.time()
+        log = self.kind.folder / "log"
+        self.until(lambda: time.time() - max(called, log.stat().st_mtime) > QUIET, seconds)
+
+    def parked(self) -> list[str]:
+        """Return why deliveries are parked; there is nothing to be read without a ledger."""
+        if not self.store.is_tracked:
+            return []
+        with self.store.ledger.reading() as transaction:
+            return sorted(str(each.outcome) for each in reports.parked(transaction))
 
     def until(self, condition: Callable[[], object], seconds: float = _PATIENCE) -> None:
         """Wait until something holds. Raises AssertionError, with what the workers have printed."""
