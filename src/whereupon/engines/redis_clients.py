@@ -33,11 +33,11 @@ def with_deadlines(pool: redis.ConnectionPool) -> redis.Redis:
 def _in_one_write(kind: Any) -> Any:
     """Return a class of connections that writes a pipeline as a whole, and not in pieces of 6,000 bytes."""
 
-    class Whole(kind):  # type: ignore[misc]
+    class _Whole(kind):  # type: ignore[misc]
         def pack_commands(self, commands: Iterable[Any]) -> list[bytes]:
             return [b"".join(super().pack_commands(commands))]
 
-    return Whole
+    return _Whole
 
 
 def place_of(pool: redis.ConnectionPool) -> str:
