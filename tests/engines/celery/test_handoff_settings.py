@@ -304,7 +304,7 @@ def route(name, *_, **__):
         {"task_send_sent_event": True},
         {"task_protocol": 1},
     ],
-    ids=str,
+    ids=lambda conf: next(iter(conf)),
 )
 def test_where_anything_is_unusual_celery_sends_by_itself(on_redis, redis, conf):
     store = on_redis(conf=conf, table=TABLE[:1])
