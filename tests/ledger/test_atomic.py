@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
@@ -82,17 +83,24 @@ def test_on_postgresql_the_connection_is_kept_without_the_ledgers_own_limits(ben
     [
         lambda connection: connection.commit(),
         lambda connection: connection.rollback(),
-        lambda connection: connection.execute("COMMIT"),
-        lambda connection: connection.execute("ROLLBACK"),
         lambda connection: connection.executescript("SELECT 1"),
-        lambda connection: connection.cursor().execute("END"),
+        lambda connection: connection.__enter__().__exit__(None, None, None),
     ],
+    ids=["commit", "rollback", "script", "with"],
 )
 @pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
-def test_the_subscriber_cannot_end_the_transaction(bench, claim, end):
-    with pytest.raises(sqlite3.DatabaseError, match="not authorized"), bench.ledger.atomic() as atomic:
+def test_sqlite3_refuses_to_end_the_transaction(bench, claim, end):
+    with pytest.raises(NoTransaction, match="leave commit and rollback"), bench.ledger.atomic() as atomic:
         atomic.connection.execute("INSERT INTO effect VALUES (1)")
         end(atomic.connection)
+    assert effects(bench) == 0
+
+
+@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
+def test_an_error_in_a_with_block_of_the_connection_stays_what_it_is(bench, claim):
+    with pytest.raises(ZeroDivisionError), bench.ledger.atomic() as atomic, atomic.connection:
+        atomic.connection.execute("INSERT INTO effect VALUES (1)")
+        raise ZeroDivisionError
     assert effects(bench) == 0
 
 
@@ -105,7 +113,6 @@ def test_psycopg_refuses_to_end_the_transaction(bench, claim, end):
     assert effects(bench) == 0
 
 
-@pytest.mark.parametrize("bench", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_transaction_that_the_subscriber_ended_in_sql_closes_nothing_and_says_so(bench, claim, end):
     with pytest.raises(NoTransaction, match="has ended its transaction"), bench.ledger.atomic() as atomic:
@@ -152,7 +159,7 @@ def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(be
     bench.publish(A)  # would wait for 30 seconds if the lock were still held
     proceed.set()
     thread.join(10)
-    refusal = [sqlite3.DatabaseError] if bench.ledger.takes_turns else []  # elsewhere no lock is held up
+    refusal = [sqlite3.DataError] if bench.ledger.takes_turns else []  # elsewhere no lock is held up
     assert [type(each) for each in seen] == [*refusal, LostClaim]
     assert (effects(bench), bench.row(1)["state"]) == (0, "claimed")
 
@@ -169,7 +176,6 @@ def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
         ):
             box.append(atomic)
             atomic.connection.execute(endless)
-            atomic.connection.execute("SELECT 1")  # see SQLiteAtomic: the error of the first may be lost
         failures.append(caught.value)
 
     thread = threading.Thread(target=subscriber)
@@ -180,3 +186,30 @@ def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
     box[0].expire()
     thread.join(10)
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
+def test_one_that_works_on_is_stopped_at_any_moment(bench, claim):
+    """Nothing hangs, whatever the other thread is at: preparing, running, fetching, failing."""
+    for number in range(25):
+        opened = threading.Event()
+        box: list = []
+
+        def subscriber(opened=opened, box=box) -> None:
+            with pytest.raises(sqlite3.DataError), bench.ledger.atomic() as atomic:
+                box.append(atomic)
+                opened.set()
+                for value in itertools.count():
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        atomic.connection.execute("INSERT INTO effect VALUES (?)", (value,))
+                        atomic.connection.execute(f"SELECT count(*), {value} FROM effect").fetchall()
+                        atomic.connection.execute("SELECT nothing")
+
+        thread = threading.Thread(target=subscriber)
+        thread.start()
+        opened.wait(10)
+        time.sleep(number * 0.0007)
+        box[0].expire()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert effects(bench) == 0

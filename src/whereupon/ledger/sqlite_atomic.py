@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from whereupon.ledger import finishing
 from whereupon.ledger.sqlite_connection import SQLiteConnection, SQLiteTransaction, translated
+from whereupon.ledger.sqlite_stopping import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
     from pathlib import Path
     from types import TracebackType
 
     from whereupon.deliveries import Close
 
-_TRANSACTION: Final = 22  # SQLITE_TRANSACTION, the action code of BEGIN, COMMIT and ROLLBACK
-
 
 class SQLiteAtomic:
     """One IMMEDIATE transaction, on a connection of its own that only whereupon can end.
 
-    BEGIN, COMMIT and ROLLBACK are refused to the subscriber, savepoints are not. `expire` may be called
-    from another thread: it rolls back at once, and whatever the subscriber still runs is refused, so that
-    a handler over its time limit does not hold the lock of the whole file. `given` is a connection of
-    the application to use instead, which is not closed.
+    A subscriber that ends it in SQL is told so, and its delivery is not closed. `expire` may be called from
+    another thread: it rolls back at once, and whatever the subscriber still runs is refused, so that one over
+    its time limit does not hold the lock of the whole file. `given` is a connection of the application to use
+    instead, which is not closed.
     """
 
     def __init__(self, path: Path, patience: timedelta, given: sqlite3.Connection | None = None) -> None:
         self._path = path
         self._patience = patience
         self._given = given
-        self._own_call = threading.local()
-        self._expired = False
+        self._resume: Callable[[], None] | None = None
+        self._ended = False
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._opened = SQLiteConnection(self._path, self._patience, self._given)
+        self._opened = SQLiteConnection(self._path, self._patience, self._given, kind=_Lent)
         self._scope = self._opened.transaction()
         try:
             self._scope.__enter__()
@@ -48,7 +46,6 @@ class SQLiteAtomic:
                 self._opened.close()
             raise
         self.connection: sqlite3.Connection = self._opened.raw
-        self.connection.set_authorizer(self._authorize)
         return self
 
     def __exit__(
@@ -57,48 +54,50 @@ class SQLiteAtomic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._mutex, self._by_ourselves():
-            try:
-                if not self._expired:
-                    self._scope.__exit__(kind, error, trace)
-            finally:
-                if self._given is None:
-                    self._opened.close()
-                else:
-                    self._given.set_authorizer(None)
+        with self._mutex:
+            self._ended = True
+        try:
+            if self._resume is None:
+                self._scope.__exit__(kind, error, trace)
+            elif self._given is not None:
+                self._resume()
+        finally:
+            if self._given is None:
+                self._opened.close()
 
     def argument(self, kind: type) -> sqlite3.Connection:  # noqa: ARG002 - there is one kind
         """Return the connection."""
         return self.connection
 
     def finish(self, closes: Sequence[Close]) -> None:
-        """Close the deliveries inside the transaction. Raises `LostClaim`."""
-        with self._mutex, self._by_ourselves(), translated(self._path):
-            if self._expired:
+        """Close the deliveries inside the transaction. Raises `LostClaim`, `NoTransaction`."""
+        with self._mutex, translated(self._path):
+            if self._resume is not None:
                 raise finishing.lost_claim(closes)
+            if not self.connection.in_transaction:
+                raise finishing.ended_early()
             finishing.finish(SQLiteTransaction(self.connection), closes)
 
     def expire(self) -> None:
-        """Roll back now and refuse everything else. May be called from another thread.
+        """Roll back now and refuse everything else. May be called from another thread."""
+        with self._mutex:
+            if not self._ended:
+                self._resume = stop(self.connection)
 
-        A statement that runs meanwhile is interrupted. Its error can be lost, as CPython asks the connection
-        for the code of the last error, which the rollback has reset by then; the next one is refused.
-        """
-        self._expired = True
-        self.connection.interrupt()
-        with self._mutex, self._by_ourselves(), contextlib.suppress(sqlite3.Error):
-            self.connection.set_authorizer(self._authorize)  # makes SQLite prepare, and ask, anew
-            self.connection.rollback()
 
-    @contextlib.contextmanager
-    def _by_ourselves(self) -> Any:
-        self._own_call.active = True
-        try:
-            yield
-        finally:
-            self._own_call.active = False
+class _Lent(sqlite3.Connection):
+    """A connection whose methods do not end its transaction."""
 
-    def _authorize(self, action: int, *_: object) -> int:
-        if getattr(self._own_call, "active", False):
-            return sqlite3.SQLITE_OK
-        return sqlite3.SQLITE_DENY if self._expired or action == _TRANSACTION else sqlite3.SQLITE_OK
+    def commit(self) -> NoReturn:
+        raise finishing.ended_early()
+
+    rollback = commit
+
+    def executescript(self, *_: Any) -> NoReturn:
+        """Refuse: it would commit first."""
+        raise finishing.ended_early()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> Literal[False]:
+        if kind is None:
+            raise finishing.ended_early()
+        return False

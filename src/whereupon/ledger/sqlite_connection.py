@@ -100,11 +100,18 @@ class SQLiteConnection:
     """A connection of the ledger's own. Not for two threads at once, and not for use behind a fork.
 
     `patience` is how many seconds it waits for a lock. `given` is a connection of the application to use
-    instead, whose settings are left as they are.
+    instead, whose settings are left as they are; `kind` is the class of one that is opened.
     """
 
-    def __init__(self, path: Path, patience: timedelta, given: sqlite3.Connection | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        patience: timedelta,
+        given: sqlite3.Connection | None = None,
+        kind: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> None:
         self._path = path
+        self._kind = kind
         self.patience = patience.total_seconds()
         self.raw = given or self._opened()
         self._identity = _identity(path)
@@ -121,6 +128,7 @@ class SQLiteConnection:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=256,
+                factory=self._kind,
             )
         try:
             with translated(self._path):
@@ -186,7 +194,7 @@ class SQLiteConnection:
                 self._patiently(lambda: self.raw.execute("COMMIT"))
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self.raw.rollback()
+                    self.raw.execute("ROLLBACK")
                 raise
 
     def single(self) -> contextlib.AbstractContextManager[SQLiteTransaction]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import Error as DjangoError
 
@@ -14,14 +13,14 @@ from whereupon.contrib.django.databases import connection_of, dialect_of
 from whereupon.contrib.django.transactions import DjangoTransaction, begun, renew, translated
 from whereupon.errors import InvalidSubscriber
 from whereupon.ledger import finishing
+from whereupon.ledger.sqlite_stopping import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from whereupon.deliveries import Close
 
-_ALLOWED: Final = sqlite3.SQLITE_OK
 _log = logging.getLogger("whereupon.worker")
 
 
@@ -38,7 +37,6 @@ class DjangoAtomic:
         self._schema = schema
         self._expired = self._ended = self._committed = False
         self._mutex = threading.Lock()
-        self._own_call = threading.local()
 
     def __enter__(self) -> Self:
         self.connection = connection = connection_of(self._using)
@@ -64,31 +62,18 @@ class DjangoAtomic:
             self.connection.set_rollback(True)
         try:
             if error is not None:
-                self._leave(kind, error, trace)  # an error of the subscriber's own stays what it is
+                self._scope.__exit__(kind, error, trace)  # an error of the subscriber's stays what it is
                 return
             with translated(self.connection):
-                self._leave(None, None, None)
+                self._scope.__exit__(None, None, None)
         except Exception:
             if not self._committed:
                 raise
             _log.exception("a function given to on_commit failed; the subscriber's transaction is committed")
         finally:
-            self._clear()
-
-    def _leave(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._by_ourselves():
-            self._scope.__exit__(kind, error, trace)
-
-    def _clear(self) -> None:
-        """Give the connection back as it was; after `expire` there is nothing to keep of it."""
-        if self._expired:
-            raw = self.connection.connection
-            if raw is not None and self.connection.vendor == "sqlite":
-                raw.set_authorizer(None)
-            with contextlib.suppress(DjangoError):
-                self.connection.close()
+            if self._expired:  # there is nothing to keep of the connection
+                with contextlib.suppress(DjangoError):
+                    self.connection.close()
 
     def argument(self, kind: type) -> object:
         """Refuse: the connection of a Django project is found by its alias."""
@@ -117,28 +102,10 @@ class DjangoAtomic:
                 return
             self._expired = True
             raw = self.connection.connection
-            stop: Callable[[Any], None] = (
-                self._stop_sqlite if self.connection.vendor == "sqlite" else _stop_statement
-            )
-            stop(raw)
-
-    def _stop_sqlite(self, raw: sqlite3.Connection) -> None:
-        """Roll back below Django, and deny everything else on the connection, which is closed at the end."""
-        raw.interrupt()
-        with self._by_ourselves(), contextlib.suppress(sqlite3.Error):
-            raw.set_authorizer(self._authorize)
-            raw.rollback()
-
-    @contextlib.contextmanager
-    def _by_ourselves(self) -> Any:
-        self._own_call.active = True
-        try:
-            yield
-        finally:
-            self._own_call.active = False
-
-    def _authorize(self, *_: object) -> int:
-        return _ALLOWED if getattr(self._own_call, "active", False) else sqlite3.SQLITE_DENY
+            if self.connection.vendor == "sqlite":
+                stop(raw)  # below Django
+            else:
+                _stop_statement(raw)
 
 
 def _stop_statement(raw: Any) -> None:
