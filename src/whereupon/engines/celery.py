@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,14 +94,13 @@ class CeleryEngine:
             self._register(job, partial(self._receive, receiver, job), celery_handoff.OPTIONS)
 
     def _register(self, job: Job, handle: Callable[..., None], options: dict[str, Any]) -> None:
-        function = job.subscriber.function
-        if celery_tasks.is_task(function):
-            task: Any = self._app.tasks[function.name]  # type: ignore[attr-defined]
-            adopted = celery_tasks.adopt(task, job.subscriber, ARGUMENT, handle)
-            known = job.subscriptions
-            known.update({id_: replace(each, subscriber=adopted) for id_, each in known.items()})
+        called = job.subscriber
+        if celery_tasks.is_task(called.function):
+            task: Any = self._app.tasks[called.function.name]  # type: ignore[attr-defined]
+            called = celery_tasks.adopt(task, called, ARGUMENT, handle)
         else:
             task = self._new_task(job, handle, options)
+        job.call(celery_tasks.limited(called))
         self._sender.learn(job.name, task, job.subscriber)
 
     def _receive(self, receiver: Receiver, job: Job, **given: Any) -> None:
@@ -118,10 +116,8 @@ class CeleryEngine:
                 fix='give the subscriber another name: @subscriber(name="...")',
             )
         limits: dict[str, Any] = {}
-        timeout = subscriber.options.timeout
-        if timeout is not None and not subscriber.is_async:
-            limits["soft_time_limit"] = timeout.total_seconds()
-            limits["time_limit"] = (timeout + celery_handoff.HARD).total_seconds()
+        if subscriber.options.timeout is not None and not subscriber.is_async:
+            limits["time_limit"] = celery_handoff.longest(subscriber, job.calls).total_seconds()
 
         def run(**given: Any) -> None:
             handle(**given)

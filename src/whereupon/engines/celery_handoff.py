@@ -18,7 +18,7 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from whereupon.codec import encode
 from whereupon.engines import celery_tasks
 from whereupon.engines.celery_sending import Outgoing
-from whereupon.engines.jobs import job_name
+from whereupon.engines.jobs import calls_of, job_name, jobs_of
 from whereupon.engines.receiving import argument_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber, WhereuponError
 from whereupon.subscriptions import location
@@ -50,7 +50,7 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 """A message is given back when the process that handles it dies, and not when the task fails."""
 
-HARD: Final = timedelta(seconds=10)  # above timeout=, until Celery kills the process
+_HARD: Final = timedelta(seconds=10)  # above the time limits of all calls, until Celery kills the process
 _VISIBILITY: Final = timedelta(hours=1)  # kombu's own default
 _CONSUMER_TIMEOUT: Final = timedelta(minutes=30)  # RabbitMQ's own default
 _RABBITMQ_SPAN: Final = timedelta(minutes=10)
@@ -61,9 +61,12 @@ _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize", "yaml",
 
 def outgoing(app: celery.Celery, driver: str, message: Message) -> Outgoing:
     """Write a message for Celery. A longer delay than it holds safely is cut to what it does."""
-    delay = min(message.delay, span(app, driver, message.subscriber)) if message.delay else message.delay
+    delay, subscriber = message.delay, message.subscriber
+    if delay:
+        calls = 1 if subscriber.takes_list else len(message.envelopes)
+        delay = min(delay, span(app, driver, longest(subscriber, calls)))
     argument = encode(argument_of(message)).decode()
-    return Outgoing(job_name(message.subscriber), argument, message.subscription, delay)
+    return Outgoing(job_name(subscriber), argument, message.subscription, delay)
 
 
 def receive(receiver: Receiver, hand_off: HandOff, message: Message, job: Job) -> None:
@@ -85,11 +88,11 @@ def receive(receiver: Receiver, hand_off: HandOff, message: Message, job: Job) -
         raise found.error(job.name)
 
 
-def span(app: celery.Celery, driver: str, subscriber: Subscriber) -> timedelta:
-    """Return for how long a message of a subscriber can be held back without being given to somebody else."""
+def span(app: celery.Celery, driver: str, runs_for: timedelta) -> timedelta:
+    """Return for how long a message can be held back without being given to somebody else."""
     if driver != "redis":
         return _RABBITMQ_SPAN
-    return max(timedelta(0), visibility_timeout(app) - _longest(subscriber)) / 2
+    return max(timedelta(0), visibility_timeout(app) - runs_for) / 2
 
 
 def visibility_timeout(app: celery.Celery) -> timedelta:
@@ -98,9 +101,10 @@ def visibility_timeout(app: celery.Celery) -> timedelta:
     return timedelta(seconds=float(options.get("visibility_timeout", _VISIBILITY.total_seconds())))
 
 
-def _longest(subscriber: Subscriber) -> timedelta:
+def longest(subscriber: Subscriber, calls: int) -> timedelta:
+    """Return after what time a message with so many calls has ended for sure; zero where nothing ends it."""
     timeout = subscriber.options.timeout
-    return timedelta(0) if timeout is None else timeout + HARD
+    return timedelta(0) if timeout is None else timeout * calls + _HARD
 
 
 def refuse_nobody(app: celery.Celery, driver: str) -> None:
@@ -119,17 +123,17 @@ def faults(
     """Yield delays that cannot be held safely, and settings that would lose or repeat events."""
     yield from _setting_faults(app, driver)
     for each in subscriptions:
-        subscriber = each.subscriber
-        if driver == "redis" and _longest(subscriber) >= visibility_timeout(app):
+        subscriber, calls = each.subscriber, calls_of(each)
+        if driver == "redis" and longest(subscriber, calls) >= visibility_timeout(app):
             yield InvalidSubscriber(
                 f"{subscriber.name} may run longer than the visibility_timeout of Redis "
                 f"({visibility_timeout(app)}), so a second worker would run it too",
                 where=location(each),
                 fix="raise visibility_timeout in broker_transport_options, or lower timeout=",
             )
-        elif each.delay > (longest := span(app, driver, subscriber)):
+        elif each.delay > (held := span(app, driver, longest(subscriber, calls))):
             yield InvalidSubscriber(
-                f"{each.id} waits for {each.delay}, and Celery holds a message safely for {longest}",
+                f"{each.id} waits for {each.delay}, and Celery holds a message safely for {held}",
                 where=location(each),
                 fix="give the store a ledger=, in which delays of any length are safe",
             )
@@ -156,15 +160,13 @@ def _setting_faults(app: celery.Celery, driver: str) -> Iterator[WhereuponError]
 
 def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
     """Yield what may surprise a team whose events Celery carries alone."""
-    subscribers = {job_name(each.subscriber): each.subscriber for each in subscriptions}
-    for name, each in subscribers.items():
+    for job in jobs_of(subscriptions):
+        name, each = job.name, job.subscriber
         if each.options.timeout is None:
             yield "warning", f"{name} has no timeout=: one that hangs holds its worker for ever"
-        elif driver == "amqp" and _longest(each) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
-            yield (
-                "warning",
-                f"{name} may run for {each.options.timeout}: raise consumer_timeout of RabbitMQ above that",
-            )
+        elif driver == "amqp" and longest(each, job.calls) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
+            runs_for = each.options.timeout * job.calls
+            yield "warning", f"{name} may run for {runs_for}: raise consumer_timeout of RabbitMQ above that"
         if celery_tasks.is_task(each.function) and not celery_tasks.is_given_back(each):
             yield (
                 "warning",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from billiard.pool import soft_timeout_sighandler
 from celery.app.task import Task
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from celery.local import Proxy
 
+from whereupon.engines import time_limits
 from whereupon.engines.running import attempts
 from whereupon.outcomes import IGNORED, RetryIn
 from whereupon.subscribers import Options
@@ -74,6 +77,20 @@ def adopt(task: Any, subscriber: Subscriber, argument: str, deliver: Callable[..
         most = sys.maxsize if task.max_retries is None else task.max_retries + 1
         options = replace(options, max_attempts=most)
     return replace(subscriber, function=handle, options=options)
+
+
+def limited(subscriber: Subscriber) -> Subscriber:
+    """Return a subscriber whose calls end in time where Celery could end them: in processes of prefork."""
+    function, timeout = subscriber.function, subscriber.options.timeout
+    if timeout is None or subscriber.is_async:
+        return subscriber
+    in_time = time_limits.limited(function, timeout, SoftTimeLimitExceeded)
+
+    def run(*arguments: Any) -> object:
+        has_limits = signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler
+        return in_time(*arguments) if has_limits else function(*arguments)
+
+    return replace(subscriber, function=run)
 
 
 def fault_of(subscriber: Subscriber) -> str:

@@ -114,14 +114,13 @@ class DramatiqEngine:
                 where=job.subscriber.where,
                 fix='give the subscriber another name: @subscriber(name="...")',
             )
-        options, known, time_limit = job.subscriber.options, job.subscriptions, self._time_limit()
+        options, time_limit = job.subscriber.options, self._time_limit()
         if time_limit is not None and options.timeout is not None and not job.subscriber.is_async:
             function = _limited(job.subscriber.function, time_limit, options.timeout)
-            limited = replace(job.subscriber, function=function)
-            known = {id_: replace(each, subscriber=limited) for id_, each in known.items()}
+            job.call(replace(job.subscriber, function=function))
 
         def handle(*arguments: Any, **given: Any) -> None:
-            deliverer.deliver(checked(job.name, given if not arguments else {}), known)
+            deliverer.deliver(checked(job.name, given if not arguments else {}), job.subscriptions)
 
         of_middleware: dict[str, Any] = {
             name: value for name, value in _OPTIONS.items() if name in self._broker.actor_options

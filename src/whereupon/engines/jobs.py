@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from whereupon.errors import InvalidConfiguration
@@ -24,6 +25,22 @@ class Job(NamedTuple):
     name: str
     subscriber: Subscriber
     subscriptions: dict[str, Subscription]
+
+    @property
+    def calls(self) -> int:
+        """How many calls it may hold, one after the other: as many as its largest group has events."""
+        return max(map(calls_of, self.subscriptions.values()))
+
+    def call(self, subscriber: Subscriber) -> None:
+        """Let its deliveries call this, which stands for the subscriber of the table."""
+        self.subscriptions.update(
+            {id_: replace(each, subscriber=subscriber) for id_, each in self.subscriptions.items()}
+        )
+
+
+def calls_of(subscription: Subscription) -> int:
+    """Return how many calls a job of a subscription may hold."""
+    return 1 if subscription.subscriber.takes_list else subscription.group_size
 
 
 def job_name(subscriber: Subscriber) -> str:

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -21,6 +22,7 @@ from rq import SimpleWorker as _SimpleWorker
 from rq import Worker as _Worker
 from rq.exceptions import DeserializationError
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException
 from rq.utils import as_text
 from rq.worker import BaseWorker
 
@@ -30,6 +32,7 @@ from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
+from whereupon.engines.time_limits import limited
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber
 from whereupon.loading import load_store, store_name
 from whereupon.store import installed
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 60  # seconds that RQ keeps a job that failed
 _WAITS: Final = 7_200  # seconds that a job waits for a worker: as long as two wake-ups are apart, and again
+_HARD: Final = 10  # seconds above the time limits of all calls, until RQ ends the job
 _NEVER: Final = -1  # RQ's word for no time limit
 _PATH: Final = f"{rq_jobs.__name__}."
 _HEAD: Final = 64  # bytes of a job within which its function is named, also in a pickled one
@@ -66,6 +70,7 @@ class RQEngine:
         self._pool = connection.connection_pool
         self._store_name = store_name
         self._subscribers: list[Subscriber] = []
+        self._timeouts: dict[str, int] = {}
         self._deliverer: Deliverer | None = None
         self._store: EventStore | None = None
         self._opened: redis.Redis | None = None
@@ -85,6 +90,11 @@ class RQEngine:
         """Make a job of each subscriber, for the workers of this process."""
         self._store, self._deliverer = store, Deliverer(store, self.kind)
         for job in jobs_of(store.routes):
+            timeout = job.subscriber.options.timeout
+            if timeout is not None and not job.subscriber.is_async:
+                self._timeouts[job.name] = math.ceil((timeout * job.calls).total_seconds()) + _HARD
+                function = limited(job.subscriber.function, timeout, JobTimeoutException)
+                job.call(replace(job.subscriber, function=function))
             rq_jobs.functions[job.name] = self._function(self._deliverer, job)
             self._subscribers.append(job.subscriber)
 
@@ -98,12 +108,24 @@ class RQEngine:
         """Send wake-ups in one round trip, whatever queues they go to. Raises `EngineUnavailable`."""
         by_queue: dict[str, list[Any]] = defaultdict(list)
         for each in wake_ups:
-            by_queue[each.subscriber.options.queue].append(_data(each))
+            by_queue[each.subscriber.options.queue].append(self._data(each))
         with self._translated():
             pipeline = self._connection().pipeline()
             for name, datas in by_queue.items():
                 self._queue(name).enqueue_many(datas, pipeline=pipeline)
             pipeline.execute()
+
+    def _data(self, wake_up: WakeUp) -> Any:
+        name = job_name(wake_up.subscriber)
+        return Queue.prepare_data(
+            f"{_PATH}{name}",
+            kwargs={ARGUMENT: [wake_up.delivery]},
+            description=name,
+            timeout=self._timeouts.get(name, _NEVER),
+            ttl=_WAITS,
+            result_ttl=0,
+            failure_ttl=_KEPT,
+        )
 
     def _connection(self) -> redis.Redis:
         """Return a connection of our own, on which nothing takes long."""
@@ -182,20 +204,6 @@ class RQEngine:
                 "the store of this engine is not installed", fix="call store.install()"
             )
         return name_of(self._store, self._store_name)
-
-
-def _data(wake_up: WakeUp) -> Any:
-    subscriber = wake_up.subscriber
-    limit = subscriber.options.timeout if not subscriber.is_async else None
-    return Queue.prepare_data(
-        f"{_PATH}{job_name(subscriber)}",
-        kwargs={ARGUMENT: [wake_up.delivery]},
-        description=job_name(subscriber),
-        timeout=_NEVER if limit is None else math.ceil(limit.total_seconds()),
-        ttl=_WAITS,
-        result_ttl=0,
-        failure_ttl=_KEPT,
-    )
 
 
 class Serializer:

@@ -73,6 +73,8 @@ CASES: Final = (
     Case("concurrency", "no more at once in one process than the subscriber says", living.concurrency,
          in_handoff=True),
     Case("time limits", "a handler over its limit is a failed attempt", living.time_limits, in_handoff=True),
+    Case("time limits of groups", "each call has the whole limit, however many a job holds",
+         living.time_limits_in_groups, in_handoff=True),
     Case("duplicates", "jobs that come twice, late or out of order change nothing", living.duplicates,
          needs_jobs=True),
     Case("forged jobs", "unknown deliveries and subscribers, and what is no wake-up, change nothing",

@@ -61,6 +61,12 @@ class Grouped(Event, name="engine_contract.grouped"):
     what: str = ""
 
 
+class Paced(Event, name="engine_contract.paced"):
+    """One of several things that took long together."""
+
+    number: int
+
+
 class Followed(Event, name="engine_contract.followed"):
     """Something was published by a subscriber."""
 
@@ -228,6 +234,13 @@ def limited(event: Told) -> None:
         time.sleep(4 if event.what == "too long" else 0)
 
 
+@subscriber(name="limited_each", timeout=timedelta(seconds=1), backoff=_SOON)
+def limited_each(event: Paced) -> None:
+    """Stay below a time limit that the group as a whole runs over."""
+    with _logged("limited_each", event.number):
+        time.sleep(0.5)
+
+
 @subscriber(name="limited_coroutine", timeout=timedelta(seconds=1), backoff=_SOON, max_attempts=2)
 async def limited_coroutine(event: Told) -> None:
     """Run over a time limit in a coroutine."""
@@ -242,7 +255,7 @@ def _one_of_many(position: int) -> Callable[[FannedOut], None]:
     return subscriber(name=f"hear_{position}", queue="other" if position % 2 else "default")(hear)
 
 
-OPTIONAL: Final = ("hasty", "limited", "publish_once")
+OPTIONAL: Final = ("hasty", "limited", "limited_each", "publish_once")
 """Subscribers with options that an engine may refuse, and then has to refuse when a store is built."""
 _TABLE: Final = {
     "act": subscribe(act, to=Happened),
@@ -256,6 +269,7 @@ _TABLE: Final = {
     "one_at_a_time": subscribe(one_at_a_time, to=Crowded),
     "hasty": subscribe(hasty, to=Told),
     "limited": subscribe(limited, to=Told),
+    "limited_each": subscribe(limited_each, to=Paced, group_size=3),
     "limited_coroutine": subscribe(limited_coroutine, to=Told),
 } | {f"hear_{position}": subscribe(_one_of_many(position), to=FannedOut) for position in range(FANNED_OUT)}
 

@@ -15,6 +15,7 @@ from whereupon.testing.engine_contract.app import (
     Followed,
     Grouped,
     Happened,
+    Paced,
     Told,
 )
 
@@ -122,6 +123,18 @@ def time_limits(rig: Rig) -> None:
         assert not rig.count("done", name)[number], f"{name} has ended"  # noqa: S101
     if rig.store.is_tracked:
         assert len(rig.parked()) - before == len(names), "each is parked"  # noqa: S101
+
+
+def time_limits_in_groups(rig: Rig) -> None:
+    """Handle a group that takes longer than the time limit of each of its calls."""
+    rig.at_least(1)
+    if not any(each.subscriber.name == "limited_each" for each in rig.store.routes):
+        return
+    numbers = [rig.number() for _ in range(3)]
+    rig.publish(*[Paced(number=each) for each in numbers])
+    rig.until_quiet()
+    _expect(rig, "start", "limited_each", dict.fromkeys(numbers, 1))
+    _expect(rig, "done", "limited_each", dict.fromkeys(numbers, 1))
 
 
 def refused_options(rig: Rig) -> None:
