@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +17,7 @@ from whereupon.ledger import finishing
 from whereupon.ledger.sqlite_stopping import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from whereupon.deliveries import Close
@@ -36,6 +37,7 @@ class DjangoAtomic:
         self._using = using
         self._schema = schema
         self._expired = self._ended = self._committed = False
+        self._resume: Callable[[], None] = _nothing
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -71,8 +73,9 @@ class DjangoAtomic:
                 raise
             _log.exception("a function given to on_commit failed; the subscriber's transaction is committed")
         finally:
-            if self._expired:  # there is nothing to keep of the connection
-                with contextlib.suppress(DjangoError):
+            if self._expired:  # there is nothing to keep of the connection, but Django keeps one in memory
+                with contextlib.suppress(DjangoError, sqlite3.Error):
+                    self._resume()
                     self.connection.close()
 
     def argument(self, kind: type) -> object:
@@ -103,9 +106,12 @@ class DjangoAtomic:
             self._expired = True
             raw = self.connection.connection
             if self.connection.vendor == "sqlite":
-                stop(raw)  # below Django
+                self._resume = stop(raw)  # below Django
             else:
                 _stop_statement(raw)
+
+
+def _nothing() -> None: ...
 
 
 def _stop_statement(raw: Any) -> None:
