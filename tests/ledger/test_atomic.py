@@ -84,9 +84,13 @@ def test_on_postgresql_the_connection_is_kept_without_the_ledgers_own_limits(ben
         lambda connection: connection.commit(),
         lambda connection: connection.rollback(),
         lambda connection: connection.executescript("SELECT 1"),
+        lambda connection: connection.cursor().executescript("SELECT 1"),
         lambda connection: connection.__enter__().__exit__(None, None, None),
+        lambda connection: connection.execute("COMMIT"),
+        lambda connection: connection.execute(" rollback;"),
+        lambda connection: connection.cursor().execute("END TRANSACTION"),
     ],
-    ids=["commit", "rollback", "script", "with"],
+    ids=["commit", "rollback", "script", "cursor-script", "with", "COMMIT", "ROLLBACK", "END"],
 )
 @pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
 def test_sqlite3_refuses_to_end_the_transaction(bench, claim, end):
@@ -113,7 +117,7 @@ def test_psycopg_refuses_to_end_the_transaction(bench, claim, end):
     assert effects(bench) == 0
 
 
-@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("end", ["/* behind a comment */ COMMIT", "/* another */ ROLLBACK"])
 def test_a_transaction_that_the_subscriber_ended_in_sql_closes_nothing_and_says_so(bench, claim, end):
     with pytest.raises(NoTransaction, match="has ended its transaction"), bench.ledger.atomic() as atomic:
         atomic.connection.execute("INSERT INTO effect VALUES (1)")
@@ -145,7 +149,7 @@ def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(be
                 proceed.wait(10)
                 try:
                     atomic.connection.execute("INSERT INTO effect VALUES (2)")
-                except (sqlite3.DatabaseError, psycopg.Error) as error:
+                except (LostClaim, psycopg.Error) as error:
                     seen.append(error)
                 atomic.finish([Close(claim, Done())])
         except LostClaim as error:
@@ -159,7 +163,7 @@ def test_an_expired_transaction_frees_the_lock_at_once_and_refuses_everything(be
     bench.publish(A)  # would wait for 30 seconds if the lock were still held
     proceed.set()
     thread.join(10)
-    refusal = [sqlite3.DataError] if bench.ledger.takes_turns else []  # elsewhere no lock is held up
+    refusal = [LostClaim] if bench.ledger.takes_turns else []  # elsewhere no lock is held up
     assert [type(each) for each in seen] == [*refusal, LostClaim]
     assert (effects(bench), bench.row(1)["state"]) == (0, "claimed")
 
@@ -171,7 +175,7 @@ def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
 
     def subscriber() -> None:
         with (
-            pytest.raises((sqlite3.DatabaseError, psycopg.errors.QueryCanceled)) as caught,
+            pytest.raises((LostClaim, psycopg.errors.QueryCanceled)) as caught,
             bench.ledger.atomic() as atomic,
         ):
             box.append(atomic)
@@ -188,22 +192,40 @@ def test_a_statement_that_runs_is_interrupted_by_the_expiry(bench, claim):
     assert len(failures) == 1
 
 
+def prepares_and_fails(connection, number) -> None:
+    connection.execute("INSERT INTO effect VALUES (?)", (number,))
+    connection.execute(f"SELECT count(*), {number} FROM effect").fetchall()
+    connection.execute("SELECT nothing")
+
+
+def writes_in_savepoints(connection, number) -> None:
+    connection.execute("SAVEPOINT a")
+    connection.execute(f"WITH RECURSIVE n(i) AS ({FEW}) INSERT INTO effect SELECT i FROM n", (number,))
+    connection.execute("RELEASE a")
+
+
+def takes_ten_milliseconds(connection, number) -> None:
+    connection.execute(f"WITH RECURSIVE n(i) AS ({FEW}) SELECT count(*) FROM n", (number,)).fetchall()
+
+
+FEW = "SELECT ? UNION ALL SELECT i + 1 FROM n LIMIT 30000"
+
+
+@pytest.mark.parametrize("work", [prepares_and_fails, writes_in_savepoints, takes_ten_milliseconds])
 @pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
-def test_one_that_works_on_is_stopped_at_any_moment(bench, claim):
+def test_one_that_works_on_is_stopped_at_any_moment(bench, claim, work):
     """Nothing hangs, whatever the other thread is at: preparing, running, fetching, failing."""
-    for number in range(25):
+    for number in range(20):
         opened = threading.Event()
         box: list = []
 
         def subscriber(opened=opened, box=box) -> None:
-            with pytest.raises(sqlite3.DataError), bench.ledger.atomic() as atomic:
+            with pytest.raises(LostClaim), bench.ledger.atomic() as atomic:
                 box.append(atomic)
                 opened.set()
                 for value in itertools.count():
                     with contextlib.suppress(sqlite3.OperationalError):
-                        atomic.connection.execute("INSERT INTO effect VALUES (?)", (value,))
-                        atomic.connection.execute(f"SELECT count(*), {value} FROM effect").fetchall()
-                        atomic.connection.execute("SELECT nothing")
+                        work(atomic.connection, value)
 
         thread = threading.Thread(target=subscriber)
         thread.start()
@@ -212,4 +234,18 @@ def test_one_that_works_on_is_stopped_at_any_moment(bench, claim):
         box[0].expire()
         thread.join(10)
         assert not thread.is_alive()
+    assert effects(bench) == 0
+
+
+@pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
+def test_the_lock_is_free_though_a_cursor_is_half_read(bench, claim):
+    with pytest.raises(LostClaim), bench.ledger.atomic() as atomic:
+        atomic.connection.executemany("INSERT INTO effect VALUES (?)", [(1,), (2,)])
+        rows = atomic.connection.execute("SELECT number FROM effect")
+        rows.fetchone()
+        atomic.expire()
+        bench.publish(A)  # would wait for the lock
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            rows.fetchone()
+        atomic.connection.execute("INSERT INTO effect VALUES (3)")
     assert effects(bench) == 0

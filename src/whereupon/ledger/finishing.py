@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from whereupon.errors import LostClaim, NoTransaction
 from whereupon.ledger import claims
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from whereupon.deliveries import Close
     from whereupon.ledger_protocol import Transaction
+
+
+_ENDS: Final = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT"})
+_HEAD: Final = 64  # characters in which the first words of a statement are
 
 
 def finish(transaction: Transaction, closes: Sequence[Close]) -> None:
@@ -26,6 +30,24 @@ def lost_claim(closes: Sequence[Close]) -> LostClaim:
         f"delivery {closes[0].claim.delivery} is not held by this worker any more",
         fix="nothing: its effects were rolled back, and the worker that holds it handles it",
     )
+
+
+def stopped() -> LostClaim:
+    """Return the error of a subscriber that goes on behind its time limit."""
+    return LostClaim(
+        "an atomic subscriber ran over its time limit, so its transaction was rolled back",
+        fix="nothing: it is tried again; make it faster, or raise timeout=",
+    )
+
+
+def refuse_end(sql: object) -> None:
+    """Raise `NoTransaction` for a statement that ends a transaction; ROLLBACK TO a savepoint does not.
+
+    One that hides behind a comment is noticed at the end of the call.
+    """
+    words = sql[:_HEAD].upper().replace(";", " ").split() if isinstance(sql, str) else ()
+    if words and words[0] in _ENDS and not (words[0] == "ROLLBACK" and "TO" in words[1:3]):
+        raise ended_early()
 
 
 def ended_early() -> NoTransaction:

@@ -188,14 +188,17 @@ class SQLiteConnection:
         if not self.is_current():
             raise _gone(self._path)
         with translated(self._path):
-            self._patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"))
+            self._patiently(lambda: self._end("BEGIN IMMEDIATE"))
             try:
                 yield SQLiteTransaction(self.raw)
-                self._patiently(lambda: self.raw.execute("COMMIT"))
+                self._patiently(lambda: self._end("COMMIT"))
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self.raw.execute("ROLLBACK")
+                    self._end("ROLLBACK")
                 raise
+
+    def _end(self, sql: str) -> None:
+        sqlite3.Connection.execute(self.raw, sql)  # whatever the class of the connection refuses
 
     def single(self) -> contextlib.AbstractContextManager[SQLiteTransaction]:
         """Open a transaction that writes: as there is no round trip, statements need not be one."""

@@ -1,61 +1,67 @@
-"""Ending what another thread has open on its SQLite connection, for good."""
+"""Ending what another thread has open on its SQLite connection."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _READ_ONLY: Final = "PRAGMA query_only = ON"
 _READ_WRITE: Final = "PRAGMA query_only = OFF"
-_TO_TELL: Final = 0.02  # seconds in which an interrupted statement raises, before its error is overwritten
-_LEGACY: Final = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL of Python 3.12: what isolation_level says
+_PATIENCE: Final = 1.0  # seconds until it is left to the other thread
+_STEP: Final = 0.02  # seconds that a statement of the other thread may run on, each time
+_PAUSE: Final = 0.005
 
 
 def stop(connection: sqlite3.Connection) -> Callable[[], None]:
-    """Interrupt the statement that runs, roll back, refuse whatever is run later; return what undoes that.
+    """Roll back, and let nothing be written any more; return what undoes that, for the other thread to call.
 
-    No SQL is prepared any more, and what was prepared before would have to be prepared anew. SQLite itself
-    rolls back where it interrupts a statement that writes: whatever the other thread writes after that, and
-    before it is stopped, begins another transaction.
+    The caller has seen to it that the other thread begins no new statement: SQLite itself rolls back where it
+    interrupts one that writes, and what came next would be a transaction of its own. One that runs is
+    interrupted, and no other time, as then nothing at all would run until all cursors are closed.
 
     An authorizer would be shorter, and would hang the process: SQLite calls it with its mutex held, and it
     waits for the GIL, which the other thread may hold while it waits for the mutex. For the same reason no
     statement here may call anything of Python, such as a trace callback.
     """
-    resume = _changed(connection)
-    connection.interrupt()
-    time.sleep(_TO_TELL)
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute(_READ_ONLY)
-        _roll_back(connection)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 0)
-    return resume
+    given_up = threading.Event()
+    thread = threading.Thread(target=_roll_back, args=(connection, given_up), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _PATIENCE
+    thread.join(_STEP)
+    while thread.is_alive() and time.monotonic() < deadline:
+        with contextlib.suppress(sqlite3.Error):
+            connection.interrupt()
+        thread.join(_STEP)
+    given_up.set()
+
+    def undo() -> None:
+        thread.join()
+        with contextlib.suppress(sqlite3.Error):
+            _run(connection, _READ_WRITE)
+
+    return undo
 
 
-def _changed(connection: Any) -> Callable[[], None]:
-    """Allow short statements only, each that writes in a transaction; return what puts all settings back."""
-    length = connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, len(_READ_ONLY))
-    autocommit, level = getattr(connection, "autocommit", _LEGACY), connection.isolation_level
-    if autocommit != _LEGACY:
-        connection.autocommit = _LEGACY
-    connection.isolation_level = "DEFERRED"
-
-    def resume() -> None:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, length)
-        _roll_back(connection)
-        connection.execute(_READ_WRITE)
-        connection.isolation_level = level
-        if autocommit != _LEGACY:
-            connection.autocommit = autocommit
-
-    return resume
+def _roll_back(connection: sqlite3.Connection, given_up: threading.Event) -> None:
+    while not given_up.is_set():
+        try:
+            _run(connection, _READ_ONLY)
+            if connection.in_transaction:
+                _run(connection, "ROLLBACK")
+        except sqlite3.ProgrammingError:  # it is closed, or for use in its own thread only
+            return
+        except (sqlite3.Error, SystemError):  # interrupted; CPython may find no error for it
+            given_up.wait(_PAUSE)
+        else:
+            return
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+def _run(connection: sqlite3.Connection, sql: str) -> None:
+    """Run a statement on a connection that may refuse others."""
+    sqlite3.Connection.execute(connection, sql)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,7 +36,8 @@ class DjangoAtomic:
         self._using = using
         self._schema = schema
         self._expired = self._ended = self._committed = False
-        self._resume: Callable[[], None] = _nothing
+        self._undo: Callable[[], None] = _nothing
+        self._guarded = contextlib.ExitStack()
         self._mutex = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -50,7 +50,21 @@ class DjangoAtomic:
             self._scope = begun(connection)
             self._scope.__enter__()
             connection.on_commit(self._note_commit)  # before those of the subscriber
+            self._guarded.enter_context(connection.execute_wrapper(self._guard))
         return self
+
+    def _guard(self, execute: Callable[..., Any], sql: object, *given: Any) -> Any:
+        """Refuse what ends the transaction, and everything once it has expired."""
+        self._refuse(sql)
+        try:
+            return execute(sql, *given)
+        finally:
+            self._refuse(sql)  # one that was interrupted may end in any way
+
+    def _refuse(self, sql: object) -> None:
+        if self._expired:
+            raise finishing.stopped()
+        finishing.refuse_end(sql)
 
     def _note_commit(self) -> None:
         self._committed = True
@@ -60,6 +74,7 @@ class DjangoAtomic:
     ) -> None:
         with self._mutex:
             self._ended = True
+        self._guarded.close()
         if self._expired:
             self.connection.set_rollback(True)
         try:
@@ -74,8 +89,8 @@ class DjangoAtomic:
             _log.exception("a function given to on_commit failed; the subscriber's transaction is committed")
         finally:
             if self._expired:  # there is nothing to keep of the connection, but Django keeps one in memory
-                with contextlib.suppress(DjangoError, sqlite3.Error):
-                    self._resume()
+                self._undo()
+                with contextlib.suppress(DjangoError):
                     self.connection.close()
 
     def argument(self, kind: type) -> object:
@@ -106,7 +121,7 @@ class DjangoAtomic:
             self._expired = True
             raw = self.connection.connection
             if self.connection.vendor == "sqlite":
-                self._resume = stop(raw)  # below Django
+                self._undo = stop(raw)  # below Django
             else:
                 _stop_statement(raw)
 

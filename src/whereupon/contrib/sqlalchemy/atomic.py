@@ -44,12 +44,13 @@ class SQLAlchemyAtomic:
     def __enter__(self) -> Self:
         with self._translated(), contextlib.ExitStack() as stack:
             self._opened: Connection = stack.enter_context(self._engine.connect())
-            guard = Guard(self._opened)
-            stack.callback(guard.lift)
+            self._guard = Guard(self._opened)
+            stack.callback(self._guard.lift)
             self._opened.begin()
             raw: Any = self._opened.connection.driver_connection
             self._inner: Atomic
             if isinstance(self._own, SQLiteLedger):
+                stack.callback(self._drop_stopped)
                 stack.enter_context(_left_alone(raw))
                 self._inner = SQLiteAtomic(self._own.path, self._own.busy_timeout, raw)
             else:
@@ -60,6 +61,11 @@ class SQLAlchemyAtomic:
             self.connection = self._opened
             self._stack = stack.pop_all()
         return self
+
+    def _drop_stopped(self) -> None:
+        """Keep no connection of SQLite on which cursors may be open that were interrupted."""
+        if self._expired:
+            self._opened.invalidate()
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
         return translated(self._own.describe(), self._path)
@@ -81,7 +87,7 @@ class SQLAlchemyAtomic:
 
     def expire(self) -> None:
         """Roll back now, or cancel the statement that runs, and let nothing be committed any more."""
-        self._expired = True
+        self._expired = self._guard.is_stopped = True
         self._inner.expire()
 
     def __exit__(

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, event
 
-from whereupon.ledger.finishing import ended_early
+from whereupon.ledger.finishing import ended_early, refuse_end, stopped
 
 
 class Guard:
-    """Refuses COMMIT and ROLLBACK on a connection until `lift` is called. Savepoints are not refused."""
+    """Refuses COMMIT and ROLLBACK on a connection until `lift` is called. Savepoints are not refused.
+
+    Once `is_stopped` is set it refuses everything, and what was interrupted meanwhile.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self._is_lifted = False
+        self.is_stopped = self._is_lifted = False
         event.listen(connection, "commit", self._refuse)
         event.listen(connection, "rollback", self._refuse)
+        event.listen(connection, "before_cursor_execute", self._refuse_statement)
+        event.listen(connection, "after_cursor_execute", self._refuse_statement)
 
     def lift(self) -> None:
         """Let the transaction be ended."""
         self._is_lifted = True
+
+    def _refuse_statement(self, connection: Connection, cursor: object, sql: str, *_: object) -> None:
+        del connection, cursor
+        if self._is_lifted:
+            return
+        if self.is_stopped:
+            raise stopped()
+        refuse_end(sql)
 
     def _refuse(self, connection: Connection) -> None:
         del connection
