@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whereupon.contracts import Contract
     from whereupon.ledger_protocol import AsyncLedger, Atomic, OpenTransaction
     from whereupon.store import EventStore
+    from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
 WAIT_STEP: Final = timedelta(seconds=15)
@@ -98,9 +99,13 @@ def prepare(
 
 def _call(store: EventStore, prepared: tuple[Prepared, ...]) -> Call:
     subscription = prepared[0].subscription
-    options = subscription.subscriber.options
-    default = store.ledger.atomic_timeout if options.atomic else None
-    return Call(subscription, prepared, options.timeout or default)
+    return Call(subscription, prepared, time_limit_of(store, subscription.subscriber))
+
+
+def time_limit_of(store: EventStore, subscriber: Subscriber) -> timedelta | None:
+    """Return how long a call may take: what the subscriber says, or what the ledger allows an atomic one."""
+    options = subscriber.options
+    return options.timeout or (store.ledger.atomic_timeout if options.atomic else None)
 
 
 def _prepared(store: EventStore, claim: Claim, subscription: Subscription) -> Prepared | Result:

@@ -63,3 +63,25 @@ def test_the_engine_s_own_alarm_strikes_behind_the_call(seconds):
         assert struck[0] >= ended
     finally:
         signal.signal(signal.SIGALRM, previous)
+
+
+def test_one_that_swallows_the_limit_meets_the_engine_s_own_alarm():
+    def swallow(seconds: float) -> list[str]:
+        met: list[str] = []
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            try:
+                time.sleep(0.01)
+            except Exception as error:
+                met.append(type(error).__name__)
+        return met
+
+    def strike(*_: object) -> None:
+        raise OSError
+
+    previous = signal.signal(signal.SIGALRM, strike)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        assert limited(swallow, timedelta(seconds=0.1), TooLong)(0.5) == ["TooLong", "OSError"]
+    finally:
+        signal.signal(signal.SIGALRM, previous)

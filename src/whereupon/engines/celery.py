@@ -26,6 +26,7 @@ from whereupon.errors import InvalidConfiguration, InvalidStore, InvalidSubscrib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import timedelta
 
     from whereupon.engine_protocol import Message, WakeUp
     from whereupon.errors import WhereuponError
@@ -84,23 +85,26 @@ class CeleryEngine:
         if store.is_tracked:
             deliverer = Deliverer(store, self.kind)
             for job in jobs:
-                self._register(job, partial(_deliver, deliverer, job), {"acks_late": False})
+                self._register(job, job.limit(store), partial(_deliver, deliverer, job), {"acks_late": False})
             _help(self._app, store, self._store_name, deliverer)
             return
         if faults := tuple(self.handoff_faults(tuple(store.routes))):
             raise InvalidStore(faults)
         receiver = Receiver(store)
         for job in jobs:
-            self._register(job, partial(self._receive, receiver, job), celery_handoff.OPTIONS)
+            receive = partial(self._receive, receiver, job)
+            self._register(job, job.limit(store), receive, celery_handoff.OPTIONS)
 
-    def _register(self, job: Job, handle: Callable[..., None], options: dict[str, Any]) -> None:
+    def _register(
+        self, job: Job, limit: timedelta | None, handle: Callable[..., None], options: dict[str, Any]
+    ) -> None:
         called = job.subscriber
         if celery_tasks.is_task(called.function):
             task: Any = self._app.tasks[called.function.name]  # type: ignore[attr-defined]
             called = celery_tasks.adopt(task, called, ARGUMENT, handle)
         else:
-            task = self._new_task(job, handle, options)
-        job.call(celery_tasks.limited(called))
+            task = self._new_task(job, handle, options | _limits(limit, job.calls))
+        job.call(celery_tasks.limited(called, limit) if limit else called)
         self._sender.learn(job.name, task, job.subscriber)
 
     def _receive(self, receiver: Receiver, job: Job, **given: Any) -> None:
@@ -115,9 +119,6 @@ class CeleryEngine:
                 where=subscriber.where,
                 fix='give the subscriber another name: @subscriber(name="...")',
             )
-        limits: dict[str, Any] = {}
-        if subscriber.options.timeout is not None and not subscriber.is_async:
-            limits["time_limit"] = celery_handoff.longest(subscriber, job.calls).total_seconds()
 
         def run(**given: Any) -> None:
             handle(**given)
@@ -125,7 +126,7 @@ class CeleryEngine:
         run.__doc__ = subscriber.function.__doc__
         return self._app.task(
             run, name=name, lazy=False, shared=False, ignore_result=True, max_retries=0, serializer="json",
-            typing=False, **options, **limits,
+            typing=False, **options,
         )  # fmt: skip
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
@@ -179,6 +180,18 @@ class CeleryEngine:
     def findings(self) -> Iterator[Finding]:
         """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
         yield from celery_settings.findings(self._app, self._sender.queues())
+
+
+def _limits(limit: timedelta | None, calls: int) -> dict[str, float]:
+    """Return Celery's own limits of a job, which strike only when all of its calls had their time.
+
+    The soft one is said as the application may have set another one for all tasks.
+    """
+    if limit is None:
+        return {}
+    hard = celery_handoff.longest(limit, calls)
+    soft = hard - celery_handoff.SOFT
+    return {"soft_time_limit": soft.total_seconds(), "time_limit": hard.total_seconds()}
 
 
 def _deliver(deliverer: Deliverer, job: Job, **given: Any) -> None:

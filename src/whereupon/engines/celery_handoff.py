@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from whereupon.engines.jobs import Job
     from whereupon.engines.receiving import Receiver
     from whereupon.ledger_protocol import Finding
-    from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
     HandOff = Callable[[Sequence[Message], None], None]
@@ -51,6 +50,7 @@ OPTIONS: Final[dict[str, Any]] = {
 """A message is given back when the process that handles it dies, and not when the task fails."""
 
 _HARD: Final = timedelta(seconds=10)  # above the time limits of all calls, until Celery kills the process
+SOFT: Final = timedelta(seconds=5)  # before that, Celery interrupts what has no limit of a call
 _VISIBILITY: Final = timedelta(hours=1)  # kombu's own default
 _CONSUMER_TIMEOUT: Final = timedelta(minutes=30)  # RabbitMQ's own default
 _RABBITMQ_SPAN: Final = timedelta(minutes=10)
@@ -64,7 +64,7 @@ def outgoing(app: celery.Celery, driver: str, message: Message) -> Outgoing:
     delay, subscriber = message.delay, message.subscriber
     if delay:
         calls = 1 if subscriber.takes_list else len(message.envelopes)
-        delay = min(delay, span(app, driver, longest(subscriber, calls)))
+        delay = min(delay, span(app, driver, longest(subscriber.options.timeout, calls)))
     argument = encode(argument_of(message)).decode()
     return Outgoing(job_name(subscriber), argument, message.subscription, delay)
 
@@ -101,9 +101,8 @@ def visibility_timeout(app: celery.Celery) -> timedelta:
     return timedelta(seconds=float(options.get("visibility_timeout", _VISIBILITY.total_seconds())))
 
 
-def longest(subscriber: Subscriber, calls: int) -> timedelta:
+def longest(timeout: timedelta | None, calls: int) -> timedelta:
     """Return after what time a message with so many calls has ended for sure; zero where nothing ends it."""
-    timeout = subscriber.options.timeout
     return timedelta(0) if timeout is None else timeout * calls + _HARD
 
 
@@ -124,14 +123,14 @@ def faults(
     yield from _setting_faults(app, driver)
     for each in subscriptions:
         subscriber, calls = each.subscriber, calls_of(each)
-        if driver == "redis" and longest(subscriber, calls) >= visibility_timeout(app):
+        if driver == "redis" and longest(subscriber.options.timeout, calls) >= visibility_timeout(app):
             yield InvalidSubscriber(
                 f"{subscriber.name} may run longer than the visibility_timeout of Redis "
                 f"({visibility_timeout(app)}), so a second worker would run it too",
                 where=location(each),
                 fix="raise visibility_timeout in broker_transport_options, or lower timeout=",
             )
-        elif each.delay > (held := span(app, driver, longest(subscriber, calls))):
+        elif each.delay > (held := span(app, driver, longest(subscriber.options.timeout, calls))):
             yield InvalidSubscriber(
                 f"{each.id} waits for {each.delay}, and Celery holds a message safely for {held}",
                 where=location(each),
@@ -162,10 +161,11 @@ def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Fin
     """Yield what may surprise a team whose events Celery carries alone."""
     for job in jobs_of(subscriptions):
         name, each = job.name, job.subscriber
-        if each.options.timeout is None:
+        timeout = each.options.timeout
+        if timeout is None:
             yield "warning", f"{name} has no timeout=: one that hangs holds its worker for ever"
-        elif driver == "amqp" and longest(each, job.calls) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
-            runs_for = each.options.timeout * job.calls
+        elif driver == "amqp" and longest(timeout, job.calls) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
+            runs_for = timeout * job.calls
             yield "warning", f"{name} may run for {runs_for}: raise consumer_timeout of RabbitMQ above that"
         if celery_tasks.is_task(each.function) and not celery_tasks.is_given_back(each):
             yield (

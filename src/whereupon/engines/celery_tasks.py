@@ -79,11 +79,9 @@ def adopt(task: Any, subscriber: Subscriber, argument: str, deliver: Callable[..
     return replace(subscriber, function=handle, options=options)
 
 
-def limited(subscriber: Subscriber) -> Subscriber:
+def limited(subscriber: Subscriber, timeout: timedelta) -> Subscriber:
     """Return a subscriber whose calls end in time where Celery could end them: in processes of prefork."""
-    function, timeout = subscriber.function, subscriber.options.timeout
-    if timeout is None or subscriber.is_async:
-        return subscriber
+    function = subscriber.function
     in_time = time_limits.limited(function, timeout, SoftTimeLimitExceeded)
 
     def run(*arguments: Any) -> object:

@@ -103,11 +103,11 @@ class DramatiqEngine:
         """
         deliverer = Deliverer(store, self.kind)
         for job in jobs_of(store.routes):
-            self._actor(deliverer, job)
+            self._actor(deliverer, job, job.limit(store))
             self._subscribers.append(job.subscriber)
         self._broker.add_middleware(Helping(store, self._store_name, deliverer))
 
-    def _actor(self, deliverer: Deliverer, job: Job) -> None:
+    def _actor(self, deliverer: Deliverer, job: Job, limit: timedelta | None) -> None:
         if job.name in self._broker.actors:
             raise InvalidConfiguration(
                 f"the broker has an actor called {job.name} already",
@@ -115,8 +115,8 @@ class DramatiqEngine:
                 fix='give the subscriber another name: @subscriber(name="...")',
             )
         options, time_limit = job.subscriber.options, self._time_limit()
-        if time_limit is not None and options.timeout is not None and not job.subscriber.is_async:
-            function = _limited(job.subscriber.function, time_limit, options.timeout)
+        if time_limit is not None and limit is not None:
+            function = _limited(job.subscriber.function, time_limit, limit)
             job.call(replace(job.subscriber, function=function))
 
         def handle(*arguments: Any, **given: Any) -> None:

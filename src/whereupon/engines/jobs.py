@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from whereupon.errors import InvalidConfiguration
+from whereupon.handling import time_limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import timedelta
 
+    from whereupon.store import EventStore
     from whereupon.subscribers import Subscriber
     from whereupon.subscriptions import Subscription
 
@@ -30,6 +33,10 @@ class Job(NamedTuple):
     def calls(self) -> int:
         """How many calls it may hold, one after the other: as many as its largest group has events."""
         return max(map(calls_of, self.subscriptions.values()))
+
+    def limit(self, store: EventStore) -> timedelta | None:
+        """Return how long one call may take; none where there is no limit, or a coroutine is cancelled."""
+        return None if self.subscriber.is_async else time_limit_of(store, self.subscriber)
 
     def call(self, subscriber: Subscriber) -> None:
         """Let its deliveries call this, which stands for the subscriber of the table."""

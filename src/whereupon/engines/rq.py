@@ -90,8 +90,8 @@ class RQEngine:
         """Make a job of each subscriber, for the workers of this process."""
         self._store, self._deliverer = store, Deliverer(store, self.kind)
         for job in jobs_of(store.routes):
-            timeout = job.subscriber.options.timeout
-            if timeout is not None and not job.subscriber.is_async:
+            timeout = job.limit(store)
+            if timeout is not None:
                 self._timeouts[job.name] = math.ceil((timeout * job.calls).total_seconds()) + _HARD
                 function = limited(job.subscriber.function, timeout, JobTimeoutException)
                 job.call(replace(job.subscriber, function=function))

@@ -22,27 +22,43 @@ def limited(
 
     A limit of the job would count all events of a group, and the wait for a turn or for the ledger. Only the
     main thread can be interrupted; on others the function runs as it is. The engine's own alarm, if it has
-    set one, waits until the call has ended.
+    set one, waits until the call has ended, or has been interrupted.
     """
-
-    def strike(*_: object) -> NoReturn:
-        raise exceeded(f"it ran over its time limit of {timeout}")
 
     def run(*arguments: object) -> object:
         if threading.current_thread() is not threading.main_thread():
             return function(*arguments)
-        started = time.monotonic()
-        rest, _ = signal.getitimer(signal.ITIMER_REAL)
-        previous = signal.signal(signal.SIGALRM, strike)
+        alarm = _Alarm(exceeded(f"it ran over its time limit of {timeout}"))
         try:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
-                return function(*arguments)
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
+            return function(*arguments)
         finally:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
-            if rest:
-                signal.setitimer(signal.ITIMER_REAL, max(rest - time.monotonic() + started, _AT_ONCE))
+            alarm.give_back()
 
     return run
+
+
+class _Alarm:
+    """Borrows the alarm of the process, until it strikes or is given back."""
+
+    def __init__(self, exceeded: Exception) -> None:
+        self._exceeded = exceeded
+        self._is_borrowed = True
+        self._since = time.monotonic()
+        self._rest, _ = signal.getitimer(signal.ITIMER_REAL)
+        self._previous = signal.signal(signal.SIGALRM, self._strike)
+
+    def _strike(self, *_: object) -> NoReturn:
+        self.give_back()
+        raise self._exceeded
+
+    def give_back(self) -> None:
+        """Leave alarm and handler as they would be by now."""
+        if not self._is_borrowed:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._is_borrowed = False
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._previous is None else self._previous)
+        if self._rest:
+            left = self._rest - time.monotonic() + self._since
+            signal.setitimer(signal.ITIMER_REAL, max(left, _AT_ONCE))
