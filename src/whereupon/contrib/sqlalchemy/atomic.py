@@ -104,6 +104,7 @@ class SQLAlchemyAtomic:
     def _end(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._guard.lift()  # the subscriber has ended
         if self._session is not None:
             _close(self._session)
         ours = self._translated() if error is None else contextlib.nullcontext()
