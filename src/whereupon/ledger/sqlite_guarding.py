@@ -68,8 +68,6 @@ class GuardedConnection(sqlite3.Connection):
 
 
 class _GuardedCursor(sqlite3.Cursor):
-    connection: GuardedConnection
-
     def execute(self, sql: str, *given: Any) -> Self:
         return self._guarded(super().execute, sql, *given)
 
@@ -85,9 +83,10 @@ class _GuardedCursor(sqlite3.Cursor):
         One that was interrupted may end in any way, also as if it had found nothing: CPython asks the
         connection for its error, which another statement has reset by then. So it is refused again.
         """
-        self.connection.refuse(sql)
+        connection: Any = self.connection
+        connection.refuse(sql)
         try:
             run(sql, *given)
         finally:
-            self.connection.refuse(sql)
+            connection.refuse(sql)
         return self
