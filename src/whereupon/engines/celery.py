@@ -104,7 +104,7 @@ class CeleryEngine:
             called = celery_tasks.adopt(task, called, ARGUMENT, handle)
         else:
             task = self._new_task(job, handle, options | _limits(limit, job.calls))
-        job.call(celery_tasks.limited(called, limit) if limit else called)
+        job.use(celery_tasks.limited(called, limit) if limit else called)
         self._sender.learn(job.name, task, job.subscriber)
 
     def _receive(self, receiver: Receiver, job: Job, **given: Any) -> None:

@@ -117,7 +117,7 @@ class DramatiqEngine:
         options, time_limit = job.subscriber.options, self._time_limit()
         if time_limit is not None and limit is not None:
             function = _limited(job.subscriber.function, time_limit, limit)
-            job.call(replace(job.subscriber, function=function))
+            job.use(replace(job.subscriber, function=function))
 
         def handle(*arguments: Any, **given: Any) -> None:
             deliverer.deliver(checked(job.name, given if not arguments else {}), job.subscriptions)

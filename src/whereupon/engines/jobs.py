@@ -38,7 +38,7 @@ class Job(NamedTuple):
         """Return how long one call may take; none where there is no limit, or a coroutine is cancelled."""
         return None if self.subscriber.is_async else time_limit_of(store, self.subscriber)
 
-    def call(self, subscriber: Subscriber) -> None:
+    def use(self, subscriber: Subscriber) -> None:
         """Let its deliveries call this, which stands for the subscriber of the table."""
         self.subscriptions.update(
             {id_: replace(each, subscriber=subscriber) for id_, each in self.subscriptions.items()}

@@ -94,7 +94,7 @@ class RQEngine:
             if timeout is not None:
                 self._timeouts[job.name] = math.ceil((timeout * job.calls).total_seconds()) + _HARD
                 function = limited(job.subscriber.function, timeout, JobTimeoutException)
-                job.call(replace(job.subscriber, function=function))
+                job.use(replace(job.subscriber, function=function))
             rq_jobs.functions[job.name] = self._function(self._deliverer, job)
             self._subscribers.append(job.subscriber)
 

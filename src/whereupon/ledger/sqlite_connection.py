@@ -188,17 +188,14 @@ class SQLiteConnection:
         if not self.is_current():
             raise _gone(self._path)
         with translated(self._path):
-            self._patiently(lambda: self._end("BEGIN IMMEDIATE"))
+            self._patiently(lambda: run(self.raw, "BEGIN IMMEDIATE"))
             try:
                 yield SQLiteTransaction(self.raw)
-                self._patiently(lambda: self._end("COMMIT"))
+                self._patiently(lambda: run(self.raw, "COMMIT"))
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self._end("ROLLBACK")
+                    run(self.raw, "ROLLBACK")
                 raise
-
-    def _end(self, sql: str) -> None:
-        sqlite3.Connection.execute(self.raw, sql)  # whatever the class of the connection refuses
 
     def single(self) -> contextlib.AbstractContextManager[SQLiteTransaction]:
         """Open a transaction that writes: as there is no round trip, statements need not be one."""
@@ -218,6 +215,11 @@ class SQLiteConnection:
 
     def _patiently(self, call: Callable[[], _T]) -> _T:
         return patiently(call, self.patience)
+
+
+def run(connection: sqlite3.Connection, sql: str) -> None:
+    """Run a statement, whatever the class of the connection refuses to the application."""
+    sqlite3.Connection.execute(connection, sql)
 
 
 def patiently(call: Callable[[], _T], seconds: float) -> _T:

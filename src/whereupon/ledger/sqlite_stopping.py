@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from whereupon.ledger.sqlite_connection import run
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,7 +45,7 @@ def stop(connection: sqlite3.Connection) -> Callable[[], None]:
     def undo() -> None:
         thread.join()
         with contextlib.suppress(sqlite3.Error):
-            _run(connection, _READ_WRITE)
+            run(connection, _READ_WRITE)
 
     return undo
 
@@ -51,17 +53,12 @@ def stop(connection: sqlite3.Connection) -> Callable[[], None]:
 def _roll_back(connection: sqlite3.Connection, given_up: threading.Event) -> None:
     while not given_up.is_set():
         try:
-            _run(connection, _READ_ONLY)
+            run(connection, _READ_ONLY)
             if connection.in_transaction:
-                _run(connection, "ROLLBACK")
+                run(connection, "ROLLBACK")
         except sqlite3.ProgrammingError:  # it is closed, or for use in its own thread only
             return
         except (sqlite3.Error, SystemError):  # interrupted; CPython may find no error for it
             given_up.wait(_PAUSE)
         else:
             return
-
-
-def _run(connection: sqlite3.Connection, sql: str) -> None:
-    """Run a statement on a connection that may refuse others."""
-    sqlite3.Connection.execute(connection, sql)

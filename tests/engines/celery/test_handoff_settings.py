@@ -390,14 +390,3 @@ def test_apublish_waits_in_a_thread_and_raises_the_same(on_redis, redis):
     away.engine.register(away)
     with using_store(away), pytest.raises(PublishError, match=r"127\.0\.0\.1:1"):
         asyncio.run(apublish(Billed(number=4)))
-
-
-def test_limits_of_a_job_are_those_of_all_its_calls_whatever_the_application_says():
-    app = Celery(broker="redis://127.0.0.1:1", task_soft_time_limit=60, task_time_limit=90)
-    limited = subscriber(name="limited", timeout=timedelta(minutes=10))(lambda event: None)
-    table = [subscribe(limited, to=Billed, group_size=3), subscribe(first, to=Billed)]
-    CeleryEngine(app).register(EventStore(subscriptions=table, ledger=SQLiteLedger("ledger.sqlite3")))
-    task = app.tasks["celery.limited"]
-    assert (task.soft_time_limit, task.time_limit) == (1805, 1810)
-    other = app.tasks["celery.first"]
-    assert (other.soft_time_limit, other.time_limit) == (60, 90)

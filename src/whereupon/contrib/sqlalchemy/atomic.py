@@ -87,7 +87,8 @@ class SQLAlchemyAtomic:
 
     def expire(self) -> None:
         """Roll back now, or cancel the statement that runs, and let nothing be committed any more."""
-        self._expired = self._guard.is_stopped = True
+        self._expired = True
+        self._guard.stop()
         self._inner.expire()
 
     def __exit__(

@@ -10,15 +10,19 @@ from whereupon.ledger.finishing import ended_early, refuse_end, stopped
 class Guard:
     """Refuses COMMIT and ROLLBACK on a connection until `lift` is called. Savepoints are not refused.
 
-    Once `is_stopped` is set it refuses everything, and what was interrupted meanwhile.
+    Behind `stop` it refuses everything, and what was interrupted meanwhile.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.is_stopped = self._is_lifted = False
+        self._is_stopped = self._is_lifted = False
         event.listen(connection, "commit", self._refuse)
         event.listen(connection, "rollback", self._refuse)
         event.listen(connection, "before_cursor_execute", self._refuse_statement)
         event.listen(connection, "after_cursor_execute", self._refuse_statement)
+
+    def stop(self) -> None:
+        """Begin no more statements. May be called from another thread."""
+        self._is_stopped = True
 
     def lift(self) -> None:
         """Let the transaction be ended."""
@@ -28,7 +32,7 @@ class Guard:
         del connection, cursor
         if self._is_lifted:
             return
-        if self.is_stopped:
+        if self._is_stopped:
             raise stopped()
         refuse_end(sql)
 
