@@ -1,7 +1,8 @@
-"""Which cases of the conformance kit are run for each change on a second broker, and which at will."""
+"""What no test of engines leaves behind, and which cases of the kit each change runs on a second broker."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ import pytest
 SECOND = "[rabbitmq-", "[postgresql-"
 OF_BROKERS = "every-kind", "forged", "broker", "the-worker-is-killed"
 """What a broker has a part in; the rest of the kit is run on the first one."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """Fail the test that leaves the thread of its deliverer behind, rather than one that follows."""
+    before = set(threading.enumerate())
+    yield
+    left = set(threading.enumerate()) - before
+    assert not [each for each in left if each.name == "whereupon-closes"], "a Deliverer was not closed"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -59,7 +59,6 @@ def ours(store):
     deliverer = Deliverer(store, "test")
     yield deliverer
     deliverer.close()
-    assert not [each for each in threading.enumerate() if each.name == "whereupon-closes"]
 
 
 def known(store: EventStore) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from datetime import timedelta
@@ -9,6 +10,7 @@ from datetime import timedelta
 import pytest
 from billiard.pool import soft_timeout_sighandler
 from celery import Celery
+from celery.signals import worker_process_shutdown
 
 from whereupon import Event, EventStore, SQLiteLedger, publish, subscribe, subscriber
 from whereupon.engines.celery import CeleryEngine
@@ -54,9 +56,10 @@ def test_the_limits_of_a_job_are_those_of_all_its_calls(ledger, name, limits):
 
 @pytest.fixture
 def in_a_child():
-    """Let this process look like one of prefork, which is interrupted by SIGUSR1."""
+    """Let this process look like one of prefork, which is interrupted by SIGUSR1 and ends as they do."""
     previous = signal.signal(signal.SIGUSR1, soft_timeout_sighandler)
     yield
+    worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
     signal.signal(signal.SIGUSR1, previous)
 
 
