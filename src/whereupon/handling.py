@@ -325,7 +325,8 @@ def overrun(call: Call, claim: Claim) -> Result:
 
 def overrun_text(call: Call) -> str:
     """Say that a handler ran over its time limit."""
-    return f"it ran over its time limit of {call.time_limit}"
+    limit = f"its time limit of {call.time_limit}" if call.time_limit else "the time limit of its job"
+    return f"it ran over {limit}"
 
 
 def _report(claim: Claim, result: Result) -> None:

@@ -7,77 +7,146 @@ from the ledger. So a broker may lose all it has.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from whereupon.engine_protocol import WakeUp
-from whereupon.errors import EngineUnavailable
+from whereupon.errors import WhereuponError
 from whereupon.ledger import rescue, wakeups
 from whereupon.subscribers import PRIORITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from threading import Event as Flag
 
     from whereupon.engine_protocol import Engine
     from whereupon.ledger.wakeups import Due
-    from whereupon.ledger_protocol import Connection
+    from whereupon.ledger_protocol import Connection, Transaction
     from whereupon.store import EventStore
+    from whereupon.subscribers import Priority
+    from whereupon.subscriptions import Subscription
 
 BOUND: Final = 1_000
-"""How many wake-ups of one queue are outstanding at most."""
+"""How many wake-ups of one queue are in the broker at most."""
 RESEND: Final = 30.0
-"""After how many seconds without a claim the wake-ups of a queue are sent again; doubles each time."""
+"""After how many seconds without a claim a relay asks whether the wake-ups of a queue are lost; doubles."""
 _SOONER: Final = 5.0  # the same while this relay has not seen a claim yet, and after a worker is gone
 _LONGEST: Final = 3600.0
 _OVERTAKEN: Final = 60_000  # milliseconds later sent and claimed already: the earlier one has been lost
 _LOOK: Final = 1.0  # seconds between two looks at what is outstanding
 _POLL: Final = 0.01
 _PAUSES: Final = (1.0, 30.0)  # seconds between two tries while the broker is away, first and longest
+_SPARE: Final = 50  # one place in so many is kept for questions
 
 _log = logging.getLogger("whereupon.relay")
 
 
 @dataclass(slots=True)
-class _Queue:
-    """One queue of the engine: its subscriptions by priority, and what of it is outstanding."""
+class _Rank:
+    """The subscriptions of one priority in a queue, whose jobs are begun in the order they were sent in.
 
-    name: str
-    subscriptions: tuple[str, ...]
+    So a job that is claimed shows that those sent before it are begun, in a worker's hand, or lost. Where
+    nothing is claimed at all, the last one is sent once more, and that is the question: if the jobs are still
+    there, all of them are begun before it, and it changes nothing; if they are lost, it is begun next.
+    """
+
+    ids: tuple[str, ...]
     outstanding: dict[int, int] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
     patience: float = _SOONER
     latest_claimed: int = 0
-    marked_at: int = 0
+    question: int = 0  # when this relay has asked
+    asked_at: int = 0  # when any relay has
     worker_gone_at: int = 0
 
-    def note_sent(self, due: Sequence[Due]) -> None:
+    def note_sent(self, due: Sequence[Due], at: int) -> None:
         """Remember what was sent, as it may be claimed before the next look."""
-        self.outstanding.update((delivery, self.marked_at) for unit in due for delivery in unit.stands_for)
+        own = [unit.stands_for for unit in due if unit.subscription in self.ids]
+        self.outstanding.update(dict.fromkeys(chain.from_iterable(own), at))
 
-    def doubtful(self, now: Mapping[int, int]) -> list[int]:
-        """Compare with what is outstanding now, and return the deliveries whose wake-ups seem to be lost.
+    def note_asked(self, at: int) -> None:
+        """Remember when a question was sent; the next one has to wait for longer."""
+        self.asked_at, self.moved_at = at, time.monotonic()
+        self.patience = min(max(RESEND, self.patience * 2), _LONGEST)
 
-        Nobody has claimed anything for a while: all of them. Somebody has: those that were overtaken by far,
-        or by anything sent after a worker was gone, which may have held them in its memory.
-        """
+    def lost(self, now: Mapping[int, int]) -> list[int]:
+        """Compare with what is outstanding now, and return the deliveries whose wake-ups are lost."""
         claimed = [sent for delivery, sent in self.outstanding.items() if delivery not in now]
+        again = [sent for delivery, sent in now.items() if sent > self.outstanding.get(delivery, sent)]
         self.outstanding = dict(now)
-        if claimed or not now:
-            self.worker_gone_at = self.worker_gone_at if now else 0
-            self.moved_at, self.patience = time.monotonic(), _SOONER if self.worker_gone_at else RESEND
-            self.latest_claimed = max([self.latest_claimed, *claimed])
-        elif time.monotonic() - self.moved_at >= self.patience:
-            self.moved_at, self.patience = time.monotonic(), min(self.patience * 2, _LONGEST)
+        if again:
+            self.note_asked(max(again))
+        if now and not claimed:
+            return []
+        self.moved_at = time.monotonic()
+        self.latest_claimed = max([self.latest_claimed, *claimed])
+        before = self._overtaken()
+        if not now:
             self.worker_gone_at = 0
-            return list(now)
-        overtaken = self.latest_claimed - _OVERTAKEN
+        if not now or self.asked_at <= self.latest_claimed:
+            self.question = self.asked_at = 0
+            self.patience = _SOONER if self.worker_gone_at else RESEND
+        return [delivery for delivery, sent in now.items() if sent < before]
+
+    def _overtaken(self) -> int:
+        """Return before when everything was sent that has been overtaken.
+
+        By far, by the question of this relay, or by anything sent after a worker was gone, which may have
+        held jobs in its memory.
+        """
+        before = self.latest_claimed - _OVERTAKEN
+        if 0 < self.question <= self.latest_claimed:
+            before, self.question = max(before, self.question), 0
         if 0 < self.worker_gone_at < self.latest_claimed:
-            overtaken, self.worker_gone_at = max(overtaken, self.worker_gone_at), 0
-        return [delivery for delivery, sent in now.items() if sent <= overtaken]
+            before, self.worker_gone_at = max(before, self.worker_gone_at), 0
+        return before
+
+    def is_stuck(self, sent: Mapping[int, int], now: int) -> bool:
+        """Tell whether nothing has been claimed, and by no relay anything sent, for too long."""
+        if not sent or time.monotonic() - self.moved_at < self.patience:
+            return False
+        return now - max(sent.values()) >= self.patience * 1000
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One queue of the engine: its subscriptions by priority, and whether it takes jobs."""
+
+    name: str
+    ranks: tuple[_Rank, ...]
+    pause: float = 0.0
+    next_try: float = 0.0
+    told: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all its subscriptions, the highest priority first."""
+        return tuple(chain.from_iterable(rank.ids for rank in self.ranks))
+
+    def outstanding(self, transaction: Transaction) -> list[tuple[_Rank, dict[int, int]]]:
+        """Return of each rank the deliveries of which the engine was told and that nobody has claimed."""
+        return [(rank, wakeups.outstanding(transaction, rank.ids)) for rank in self.ranks]
+
+    def failed(self) -> None:
+        """Wait before the next try, longer each time."""
+        first, longest = _PAUSES
+        self.pause = min(max(first, self.pause * 2), longest)
+        self.next_try = time.monotonic() + self.pause * random.uniform(0.5, 1)  # noqa: S311
+
+
+class _Chosen(NamedTuple):
+    """What is to be sent, of which ranks the last one once more, and when that was noted."""
+
+    due: list[Due]
+    asked: list[_Rank]
+    at: int
+
+
+_NOTHING: Final = _Chosen([], [], 0)
 
 
 class Relay:
@@ -86,16 +155,9 @@ class Relay:
     def __init__(self, store: EventStore, engine: Engine) -> None:
         self._store = store
         self._engine = engine
-        ranked = sorted(store.routes, key=lambda each: PRIORITIES.index(each.subscriber.options.priority))
-        queues: dict[str, list[str]] = defaultdict(list)
-        for subscription in ranked:
-            queues[subscription.subscriber.options.queue] += subscription.ids
-        self._queues = [_Queue(name, tuple(ids)) for name, ids in queues.items()]
+        self._queues = _queues(store.routes)
         self._workers: set[str] = set()
         self._looked_at = -_LOOK
-        self._pause = 0.0
-        self._next_try = 0.0
-        self._told = ""
 
     def run(self, connection: Connection, ended: Flag) -> None:
         """Send what is due until `ended` is set. Raises `LedgerUnavailable` and the like."""
@@ -105,18 +167,17 @@ class Relay:
                 connection.wait(_POLL)
 
     def turn(self, connection: Connection) -> int:
-        """Send what is due and not outstanding, within the bound; return how many wake-ups were sent."""
+        """Send what is due and not outstanding, within the bound; return how many wake-ups were sent.
+
+        A queue that does not take them has a pause, and the others go on.
+        """
         is_look = time.monotonic() - self._looked_at >= _LOOK
         if is_look:
             self._looked_at = time.monotonic()
             if self._engine.features.fetches_ahead:
                 self._look_for_workers(connection)
-        sent = 0
-        for queue in self._queues:
-            if time.monotonic() < self._next_try:  # the broker is away, for all queues
-                break
-            sent += self._serve(connection, queue, is_look=is_look)
-        return sent
+        ready = (queue for queue in self._queues if time.monotonic() >= queue.next_try)
+        return sum(self._serve(connection, queue, is_look=is_look) for queue in ready)
 
     def _look_for_workers(self, connection: Connection) -> None:
         """Note when a worker is gone, with jobs that it had fetched and not begun."""
@@ -125,39 +186,48 @@ class Relay:
             now = transaction.now()
         workers = {each.id for each in known if each.kind == self._engine.kind}
         if self._workers - workers:
-            for queue in self._queues:
-                queue.worker_gone_at, queue.patience = now, min(queue.patience, _SOONER)
+            for rank in chain.from_iterable(queue.ranks for queue in self._queues):
+                rank.worker_gone_at, rank.patience = now, min(rank.patience, _SOONER)
         self._workers = workers
 
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
-        due = self._mark(connection, queue, is_look=is_look)
-        if not due or not self._send(connection, queue, due):
+        chosen = self._choose(connection, queue, is_look=is_look)
+        if not chosen.due or not self._send(connection, queue, chosen.due):
             return 0
-        queue.note_sent(due)
-        return len(due)
+        for rank in queue.ranks:
+            rank.note_sent(chosen.due, chosen.at)
+        for rank in chosen.asked:
+            rank.question = chosen.at
+            rank.note_asked(chosen.at)
+        return len(chosen.due)
 
-    def _mark(self, connection: Connection, queue: _Queue, *, is_look: bool) -> list[Due]:
+    def _choose(self, connection: Connection, queue: _Queue, *, is_look: bool) -> _Chosen:
         """Choose what to send, within the bound, and note it in the ledger before it is sent.
 
         A relay that dies in between has told nobody, and the next one finds out as of a lost wake-up.
         """
         with connection.reading() as transaction:
-            outstanding = wakeups.outstanding(transaction, queue.subscriptions)
-            lost = queue.doubtful(outstanding) if is_look else []
-            room = BOUND - len(outstanding) + len(lost)
-            if not lost and (room <= 0 or not wakeups.is_any_unsent(transaction, queue.subscriptions)):
-                return []
+            found = queue.outstanding(transaction)
+            lost = {each: sent[each] for rank, sent in found for each in rank.lost(sent)} if is_look else {}
+            stuck = _stuck(found, transaction.now()) if is_look else []
+            if not (lost or stuck or (_room(found) and wakeups.is_any_unsent(transaction, queue.ids))):
+                return _NOTHING
         with connection.transaction() as transaction:
             if lost:
-                until = max(outstanding[each] for each in lost)
-                if count := wakeups.forget(transaction, lost, until):  # or another relay has sent them again
-                    text = "%d jobs of the queue %s seem to be lost and are sent again"
-                    _log.warning(text, count, queue.name)
+                self._forget(transaction, queue, lost)
             wakeups.take_turns(transaction)
-            room = BOUND - len(wakeups.outstanding(transaction, queue.subscriptions))
-            due = wakeups.unsent(transaction, queue.subscriptions, room) if room > 0 else []
-            queue.marked_at = wakeups.mark(transaction, due)
-            return due
+            found = queue.outstanding(transaction)
+            due = wakeups.unsent(transaction, queue.ids, _room(found))
+            asked = _stuck(found, transaction.now()) if stuck else []  # unless another relay was faster
+            due += [wakeups.recall_latest(transaction, rank.ids) for rank in asked]
+            return _Chosen(due, asked, wakeups.mark(transaction, due))
+
+    def _forget(self, transaction: Transaction, queue: _Queue, lost: Mapping[int, int]) -> None:
+        if count := wakeups.forget(
+            transaction, list(lost), max(lost.values())
+        ):  # or another relay was faster
+            text = "%d jobs of the queue %s seem to be lost and are sent again"
+            _log.warning(text, count, queue.name)
 
     def _send(self, connection: Connection, queue: _Queue, due: list[Due]) -> bool:
         routes = self._store.routes.by_id
@@ -165,19 +235,43 @@ class Relay:
             self._engine.enqueue(
                 [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in due]
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one queue, the others go on
             with connection.transaction() as transaction:
                 wakeups.forget(transaction, [each for unit in due for each in unit.stands_for])
-            if not isinstance(error, EngineUnavailable):
-                raise
-            if str(error) != self._told:
-                self._told = str(error)
-                _log.error("%s", error)
-            first, longest = _PAUSES
-            self._pause = min(max(first, self._pause * 2), longest)
-            self._next_try = time.monotonic() + self._pause * random.uniform(0.5, 1)  # noqa: S311
+            self._report(queue, error)
+            queue.failed()
             return False
-        if self._told:
+        if queue.told:
             _log.info("the queue %s takes jobs again", queue.name)
-        self._told, self._pause = "", 0.0
+        queue.told, queue.pause = "", 0.0
         return True
+
+    def _report(self, queue: _Queue, error: Exception) -> None:
+        """Log what is wrong, once for all queues."""
+        text = str(error)
+        if text not in {each.told for each in self._queues}:
+            is_ours = isinstance(error, WhereuponError)
+            words = "%s" if is_ours else "the queue failed and is tried again; please report this: %s"
+            _log.error(words, text, exc_info=None if is_ours else error)
+        queue.told = text
+
+
+def _queues(routes: Iterable[Subscription]) -> list[_Queue]:
+    ids: dict[str, dict[Priority, list[str]]] = {}
+    for each in routes:
+        options = each.subscriber.options
+        ranks = ids.setdefault(options.queue, {priority: [] for priority in PRIORITIES})
+        ranks[options.priority] += each.ids
+    return [
+        _Queue(name, tuple(_Rank(tuple(each)) for each in ranks.values() if each))
+        for name, ranks in ids.items()
+    ]
+
+
+def _room(found: Sequence[tuple[_Rank, Mapping[int, int]]]) -> int:
+    """Return how many wake-ups may be sent, so that there is a place for questions yet."""
+    return max(0, BOUND - math.ceil(BOUND / _SPARE) - sum(len(sent) for _, sent in found))
+
+
+def _stuck(found: Iterable[tuple[_Rank, Mapping[int, int]]], now: int) -> list[_Rank]:
+    return [rank for rank, sent in found if rank.is_stuck(sent, now)]

@@ -23,6 +23,7 @@ from whereupon.engines.helper import Helper
 from whereupon.engines.jobs import ARGUMENT, Job, checked, job_name, jobs_of
 from whereupon.engines.receiving import Receiver, message_in
 from whereupon.errors import InvalidConfiguration, InvalidStore, InvalidSubscriber
+from whereupon.handling import time_limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +86,7 @@ class CeleryEngine:
         if store.is_tracked:
             deliverer = Deliverer(store, self.kind)
             for job in jobs:
-                self._register(job, job.limit(store), partial(_deliver, deliverer, job), {"acks_late": False})
+                self._register(job, store, partial(_deliver, deliverer, job), {"acks_late": False})
             _help(self._app, store, self._store_name, deliverer)
             return
         if faults := tuple(self.handoff_faults(tuple(store.routes))):
@@ -93,17 +94,19 @@ class CeleryEngine:
         receiver = Receiver(store)
         for job in jobs:
             receive = partial(self._receive, receiver, job)
-            self._register(job, job.limit(store), receive, celery_handoff.OPTIONS)
+            self._register(job, store, receive, celery_handoff.OPTIONS)
 
     def _register(
-        self, job: Job, limit: timedelta | None, handle: Callable[..., None], options: dict[str, Any]
+        self, job: Job, store: EventStore, handle: Callable[..., None], options: dict[str, Any]
     ) -> None:
         called = job.subscriber
         if celery_tasks.is_task(called.function):
             task: Any = self._app.tasks[called.function.name]  # type: ignore[attr-defined]
             called = celery_tasks.adopt(task, called, ARGUMENT, handle)
         else:
-            task = self._new_task(job, handle, options | _limits(limit, job.calls))
+            limits = _limits(time_limit_of(store, job.subscriber), job.calls)
+            task = self._new_task(job, handle, options | limits)
+        limit = job.limit(store)
         job.use(celery_tasks.limited(called, limit) if limit else called)
         self._sender.learn(job.name, task, job.subscriber)
 

@@ -54,12 +54,18 @@ class Runner:
             context = contextvars.copy_context()
             context.run(attempts.set, call.first.claim.attempts)
             return context.run(handle, self._store, call)
-        limit = call.time_limit.total_seconds() if call.time_limit else None
-
-        async def awaited() -> list[Close]:
-            return await ahandle(self._store, call, asyncio.timeout(limit))
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._running_loop()).result()
+        loop = self._running_loop()
+        limit = asyncio.Timeout(loop.time() + call.time_limit.total_seconds() if call.time_limit else None)
+        future = asyncio.run_coroutine_threadsafe(ahandle(self._store, call, limit), loop)
+        try:
+            return future.result()
+        except Exception:  # noqa: BLE001 - what the coroutine raised comes again
+            if not future.done():  # a time limit of the job has struck, in this thread
+                loop.call_soon_threadsafe(_expire, limit, loop.time())
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
@@ -69,3 +75,8 @@ class Runner:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="whereupon-loop", daemon=True).start()
             return self._loop
+
+
+def _expire(limit: asyncio.Timeout, now: float) -> None:
+    with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+        limit.reschedule(now)

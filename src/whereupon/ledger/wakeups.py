@@ -47,6 +47,11 @@ _FORGET: Final = """
         FOR UPDATE SKIP LOCKED
     )
 """
+_LATEST: Final = """
+    SELECT id FROM whereupon_delivery
+    WHERE subscription = :subscription AND state = 'open' AND woken_at = :sent
+    ORDER BY due_at DESC, id DESC LIMIT 1
+"""
 _EVER: Final = 2**62
 
 
@@ -109,6 +114,16 @@ def forget(transaction: Transaction, deliveries: Sequence[int], until: int = _EV
     What it was told of after `until` stays as it is: another relay was faster.
     """
     return transaction.run(_FORGET, {"ids": list(deliveries), "until": until})
+
+
+def recall_latest(transaction: Transaction, subscriptions: Sequence[str]) -> Due:
+    """Forget of the last delivery that the engine was told of them, and return it. There must be one."""
+    sent = max(outstanding(transaction, subscriptions).values())
+    for subscription in reversed(subscriptions):  # in the order of `unsent`, the other way round
+        for (delivery,) in transaction.rows(_LATEST, {"subscription": subscription, "sent": sent}):
+            forget(transaction, [delivery])
+            return Due(delivery, subscription, (delivery,))
+    raise LookupError("nothing is outstanding")
 
 
 def take_turns(transaction: Transaction) -> None:

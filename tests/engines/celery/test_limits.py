@@ -29,6 +29,10 @@ def limited(event: Billed) -> None: ...
 def atomic(event: Billed) -> None: ...
 
 
+@subscriber(name="coroutine", timeout=timedelta(minutes=10))
+async def coroutine(event: Billed) -> None: ...
+
+
 @subscriber(name="free")
 def free(event: Billed) -> None: ...
 
@@ -40,13 +44,14 @@ def ledger(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "limits"),
-    [("limited", (1805, 1810)), ("atomic", (10, 15)), ("free", (60, 90))],
+    [("limited", (1805, 1810)), ("atomic", (10, 15)), ("coroutine", (605, 610)), ("free", (60, 90))],
 )
 def test_the_limits_of_a_job_are_those_of_all_its_calls(ledger, name, limits):
     app = Celery(broker="redis://127.0.0.1:1", task_soft_time_limit=60, task_time_limit=90)
     table = [
         subscribe(limited, to=Billed, group_size=3),
         subscribe(atomic, to=Billed),
+        subscribe(coroutine, to=Billed),
         subscribe(free, to=Billed),
     ]
     CeleryEngine(app).register(EventStore(subscriptions=table, ledger=ledger))
