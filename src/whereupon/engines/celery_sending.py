@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from amqp.exceptions import MessageNacked
 from kombu.exceptions import KombuError
 
 from whereupon.engines.celery_templates import Filling, Pusher, Template, is_listened_to, template_of
@@ -87,8 +88,11 @@ class Sender:
 
     def queues(self) -> set[str]:
         """Return in which queues messages end, by the application's own routes."""
-        route = self._app.amqp.router.route
-        return {str(route(way, way["name"])["queue"].name) for way in self._ways.values()}
+        return {self._queue(job) for job in self._ways}
+
+    def _queue(self, job: str) -> str:
+        way = self._ways[job]
+        return str(self._app.amqp.router.route(dict(way), way["name"])["queue"].name)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
@@ -104,6 +108,8 @@ class Sender:
             except Exception as error:
                 self.close()
                 connection = self._app.connection_for_write()
+                if isinstance(error.__cause__, MessageNacked):
+                    raise self._refused(connection, messages[sent].job, sent) from error
                 broken = (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
                 if not isinstance(error, broken) or type(error) is KeyError:  # kombu lists that one too
                     raise
@@ -186,6 +192,15 @@ class Sender:
         return EngineUnavailable(
             f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
             fix=f"start it{_SERVERS.get(self.driver, '')}, or mend broker_url of Celery",
+            sent=sent,
+        )
+
+    def _refused(self, connection: Any, job: str, sent: int) -> EngineUnavailable:
+        queue = self._queue(job)
+        return EngineUnavailable(
+            f"the queue {queue} of the broker {connection.as_uri()} does not take jobs: RabbitMQ refused "
+            "one, as a full queue does that is set to (overflow=reject-publish)",
+            fix=f"start more workers with -Q {queue}, or raise the x-max-length of the queue",
             sent=sent,
         )
 
