@@ -72,6 +72,7 @@ class CeleryEngine:
                 fix="set task_queue_max_priority = 10 on RabbitMQ (its queues must be made anew), or leave "
                 "priority= out",
             )
+        yield from celery_settings.queue_faults(self._app, subscriber)
 
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each worker of the application.

@@ -111,7 +111,7 @@ class Sender:
                 if isinstance(error.__cause__, MessageNacked):
                     raise self._refused(connection, messages[sent].job, sent) from error
                 broken = (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
-                if not isinstance(error, broken) or type(error) is KeyError:  # kombu lists that one too
+                if not isinstance(error, broken) or isinstance(error, KeyError):  # kombu lists that one too
                     raise
                 if not is_old or "timeout" in f"{type(error).__name__} {error}".lower():
                     raise self._away(connection, error, sent) from error

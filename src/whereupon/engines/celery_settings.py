@@ -1,8 +1,16 @@
-"""What `whereupon doctor` looks at in a Celery application, its workers and its broker."""
+"""What is looked at in the settings of a Celery application, in its workers and in its broker."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+
+from celery.app.routes import Router, prepare
+from celery.exceptions import QueueNotFound
+
+from whereupon.engines.celery_tasks import is_task
+from whereupon.engines.jobs import DEFAULT_QUEUE, job_name
+from whereupon.errors import InvalidSubscriber
+from whereupon.naming import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,9 +19,51 @@ if TYPE_CHECKING:
     from kombu.connection import Connection
 
     from whereupon.ledger_protocol import Finding
+    from whereupon.subscribers import Subscriber
 
 _SECONDS: Final = 2
 _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize"})
+
+
+def queue_of(subscriber: Subscriber) -> str | None:
+    """Return the queue that a subscriber names, or the task that it is; None for the application's own."""
+    if subscriber.options.queue != DEFAULT_QUEUE:
+        return subscriber.options.queue
+    return getattr(subscriber.function, "queue", None) if is_task(subscriber.function) else None
+
+
+def queue_faults(app: celery.Celery, subscriber: Subscriber) -> Iterator[InvalidSubscriber]:
+    """Yield that nobody knows the queue of a subscriber, where the application lists its queues."""
+    if app.conf.task_create_missing_queues:
+        return
+    known = app.amqp.Queues(app.conf.task_queues)
+    try:
+        _route(app, known, subscriber)
+    except QueueNotFound as error:
+        names = [*known, *known.aliases]
+        yield InvalidSubscriber(
+            f"Celery does not know the queue of {subscriber.name}: {error.args[0]}"
+            f"{suggestion(queue_of(subscriber) or '', names)}",
+            where=subscriber.where,
+            fix="add the queue to task_queues, or let task_create_missing_queues be True",
+        )
+
+
+def _route(app: celery.Celery, queues: Any, subscriber: Subscriber) -> dict[str, Any]:
+    """Return where the application sends a subscriber's messages; nothing where its own function cannot say.
+
+    Its settings are read anew, as they may change until it starts. Raises `QueueNotFound`.
+    """
+    queue: str | None = queue_of(subscriber)
+    function: Any = subscriber.function
+    name = function.name if is_task(function) else job_name(subscriber)
+    router = Router(prepare(app.conf.task_routes), queues, app=app)
+    try:
+        return dict(router.route({"queue": queue} if queue else {}, name))
+    except QueueNotFound:
+        raise
+    except Exception:  # noqa: BLE001 - a function of the application's own, which was not made for this
+        return {}
 
 
 def findings(app: celery.Celery, queues: set[str]) -> Iterator[Finding]:
