@@ -180,7 +180,7 @@ class CeleryEngine:
 
     def findings(self) -> Iterator[Finding]:
         """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
-        yield from celery_settings.findings(self._app, self._sender.queues())
+        yield from celery_settings.findings(self._app, self._sender.driver, self._sender.queues())
 
 
 def _limits(limit: timedelta | None, calls: int) -> dict[str, float]:

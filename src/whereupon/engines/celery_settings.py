@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.app.routes import Router, prepare
 from celery.exceptions import QueueNotFound
 
+from whereupon.engines.celery_sending import connection_to, reason_of, way_to_start
 from whereupon.engines.celery_tasks import is_task
 from whereupon.engines.jobs import DEFAULT_QUEUE, job_name
 from whereupon.errors import InvalidSubscriber
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from whereupon.ledger_protocol import Finding
     from whereupon.subscribers import Subscriber
 
-_SECONDS: Final = 2
 _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize"})
 
 
@@ -66,7 +66,7 @@ def _route(app: celery.Celery, queues: Any, subscriber: Subscriber) -> dict[str,
         return {}
 
 
-def findings(app: celery.Celery, queues: set[str]) -> Iterator[Finding]:
+def findings(app: celery.Celery, driver: str, queues: set[str]) -> Iterator[Finding]:
     """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
     if app.conf.task_always_eager:
         yield "error", "task_always_eager is on: no worker would ever get a delivery; turn it off"
@@ -75,23 +75,23 @@ def findings(app: celery.Celery, queues: set[str]) -> Iterator[Finding]:
             "warning",
             "accept_content takes pickle: who can write to the broker can run code; leave only json",
         )
-    connection = app.connection_for_write(connect_timeout=_SECONDS)
+    connection = connection_to(app, driver)
+    place = f"Celery's broker {connection.as_uri()}"
     try:
-        connection.ensure_connection(max_retries=1, timeout=_SECONDS)
-        yield "ok", f"Celery's broker {connection.as_uri()} answers"
-        yield from _of_broker(connection)
-        yield from _of_workers(app, queues)
+        channel: Any = connection.default_channel  # which connects
+        yield "ok", f"{place} answers"
+        if driver == "redis":
+            yield from _of_redis(channel)
+        yield from _of_workers(app, connection, queues)
     except Exception as error:  # noqa: BLE001 - whatever is the matter, it is a finding
-        yield "error", f"Celery's broker {connection.as_uri()} does not answer: {error}"
+        connection.collect()  # type: ignore[no-untyped-call] # without waiting for it
+        yield "error", f"{place} does not answer ({reason_of(error)}): {way_to_start(driver)}"
     finally:
-        connection.release()
+        connection.release()  # type: ignore[no-untyped-call]
 
 
-def _of_broker(connection: Connection) -> Iterator[Finding]:
+def _of_redis(channel: Any) -> Iterator[Finding]:
     """Look at what only Redis has: whether it throws messages away when its memory is full."""
-    if connection.transport.driver_type != "redis":
-        return
-    channel: Any = connection.default_channel
     policy = channel.client.info("memory").get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield (
@@ -100,9 +100,9 @@ def _of_broker(connection: Connection) -> Iterator[Finding]:
         )
 
 
-def _of_workers(app: celery.Celery, queues: set[str]) -> Iterator[Finding]:
+def _of_workers(app: celery.Celery, connection: Connection, queues: set[str]) -> Iterator[Finding]:
     """Ask all workers which queues they consume."""
-    answers: dict[str, list[dict[str, Any]]] = app.control.inspect(timeout=1.0).active_queues() or {}
+    answers = _ask(app, connection, "active_queues")
     consumed = {queue["name"] for consumers in answers.values() for queue in consumers}
     if not answers:
         yield "error", "no Celery worker answers; start one: celery -A … worker"
@@ -110,3 +110,14 @@ def _of_workers(app: celery.Celery, queues: set[str]) -> Iterator[Finding]:
     yield "ok", f"Celery workers that answer: {len(answers)}"
     for queue in sorted(queues - consumed):
         yield "error", f"no worker consumes the queue {queue}; start one with -Q {queue}"
+
+
+def _ask(app: celery.Celery, connection: Connection, question: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what each worker answers within a second.
+
+    `app.control.inspect` would ask through connections of the application, on which it may wait for ever.
+    """
+    control: Any = type(app.control)(app)
+    control.mailbox.producer_pool = None
+    answers = control.broadcast(question, reply=True, timeout=1.0, connection=connection) or ()
+    return {worker: answer for each in answers for worker, answer in each.items()}
