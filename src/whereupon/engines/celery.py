@@ -95,6 +95,8 @@ class CeleryEngine:
         for job in jobs:
             receive = partial(self._receive, receiver, job)
             self._register(job, job.limit(store), receive, celery_handoff.OPTIONS)
+        if faults := tuple(celery_handoff.overridden(self._app, jobs)):
+            raise InvalidStore(faults)
 
     def _register(
         self, job: Job, limit: timedelta | None, handle: Callable[..., None], options: dict[str, Any]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from whereupon.codec import encode
-from whereupon.engines import celery_tasks
+from whereupon.engines import celery_settings, celery_tasks
 from whereupon.engines.celery_sending import Outgoing
 from whereupon.engines.jobs import calls_of, job_name, jobs_of
 from whereupon.engines.receiving import argument_of
@@ -43,6 +43,7 @@ PROMISE: Final = (
 OPTIONS: Final[dict[str, Any]] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
+    "retry_on_worker_lost": False,
     "acks_on_failure_or_timeout": True,
     "acks_on_failure": True,
     "acks_on_timeout": True,
@@ -121,6 +122,8 @@ def faults(
 ) -> Iterator[WhereuponError]:
     """Yield delays that cannot be held safely, and settings that would lose or repeat events."""
     yield from _setting_faults(app, driver)
+    if driver == "amqp":
+        yield from celery_settings.losses(app, [each.subscriber for each in subscriptions])
     for each in subscriptions:
         subscriber, calls = each.subscriber, calls_of(each)
         if driver == "redis" and longest(subscriber.options.timeout, calls) >= visibility_timeout(app):
@@ -155,6 +158,17 @@ def _setting_faults(app: celery.Celery, driver: str) -> Iterator[WhereuponError]
             "accept_content of Celery allows pickle or yaml, so who reaches the broker can run any code",
             fix='accept_content = ["json"]',
         )
+
+
+def overridden(app: celery.Celery, jobs: Sequence[Job]) -> Iterator[InvalidConfiguration]:
+    """Yield which options of our tasks, now that they are made, the settings of the application changed."""
+    tasks = [app.tasks[each.name] for each in jobs if not celery_tasks.is_task(each.subscriber.function)]
+    for option, value in OPTIONS.items():
+        if names := [each.name for each in tasks if getattr(each, option) != value]:
+            yield InvalidConfiguration(
+                f"task_annotations of Celery change {option} of {', '.join(names)}, which loses events",
+                fix=f'leave {option} out there, or name your own tasks instead of "*"',
+            )
 
 
 def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:

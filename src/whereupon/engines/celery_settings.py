@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.routes import Router, prepare
@@ -10,11 +11,11 @@ from celery.exceptions import QueueNotFound
 from whereupon.engines.celery_sending import connection_to, reason_of, way_to_start
 from whereupon.engines.celery_tasks import is_task
 from whereupon.engines.jobs import DEFAULT_QUEUE, job_name
-from whereupon.errors import InvalidSubscriber
+from whereupon.errors import InvalidConfiguration, InvalidSubscriber
 from whereupon.naming import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import celery
     from kombu.connection import Connection
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from whereupon.ledger_protocol import Finding
     from whereupon.subscribers import Subscriber
 
+_TRANSIENT: Final = frozenset({1, "transient"})
 _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize"})
 
 
@@ -64,6 +66,37 @@ def _route(app: celery.Celery, queues: Any, subscriber: Subscriber) -> dict[str,
         raise
     except Exception:  # noqa: BLE001 - a function of the application's own, which was not made for this
         return {}
+
+
+def losses(app: celery.Celery, subscribers: Iterable[Subscriber]) -> Iterator[InvalidConfiguration]:
+    """Yield what of the subscribers' queues RabbitMQ drops when it, or the last worker, ends."""
+    known = app.amqp.Queues(app.conf.task_queues)
+    found: dict[str, str] = {}
+    for each in subscribers:
+        with contextlib.suppress(QueueNotFound):  # which is a fault of its own
+            found |= dict(_losses(app, _route(app, known, each)))
+    for problem, fix in found.items():
+        yield InvalidConfiguration(problem, fix=fix)
+
+
+def _losses(app: celery.Celery, route: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with where messages go, and what to do."""
+    queue = route.get("queue")
+    if queue is None:
+        return
+    if not queue.durable or queue.auto_delete:
+        what, ends = ("not durable", "RabbitMQ") if not queue.durable else ("auto_delete", "its last worker")
+        yield (
+            f"the queue {queue.name} is {what}, so it is gone with all events in it when {ends} ends",
+            "leave durable= and auto_delete= of it out in task_queues, and delete it once in RabbitMQ",
+        )
+    own = route.get("delivery_mode") or queue.exchange.delivery_mode
+    if (own or app.conf.task_default_delivery_mode) in _TRANSIENT:
+        setting = "delivery_mode of the queue or route" if own else "task_default_delivery_mode"
+        yield (
+            f"messages for the queue {queue.name} are transient, so they are gone when RabbitMQ ends",
+            f'set {setting} to "persistent"',
+        )
 
 
 def findings(app: celery.Celery, driver: str, queues: set[str]) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ def make_app(broker: str) -> Celery:
     app = Celery("handoff", broker=broker)
     app.conf.worker_hijack_root_logger = True
     app.conf.task_queue_max_priority = 10
+    app.conf.task_retry_on_worker_lost = True  # for the team's own tasks
     if visible := os.environ.get("VISIBLE"):
         options = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
         app.conf.broker_transport_options = {"visibility_timeout": int(visible)} | options

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 from celery.exceptions import QueueNotFound
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from whereupon import Event, EventStore, SQLiteLedger, subscribe, subscriber
 from whereupon.engine_protocol import WakeUp
 from whereupon.engines.celery import CeleryEngine
 from whereupon.errors import InvalidStore
+
+REDIS = "redis://127.0.0.1:1/0"
+RABBITMQ = "amqp://127.0.0.1:1//"
 
 
 class Paid(Event, name="settings.paid"):
@@ -30,15 +33,13 @@ def new_store(tmp_path):
     """Return a function that makes a store on an application with these settings."""
     engines = []
 
-    def make(*functions, broker: str = "redis://127.0.0.1:1/0", **conf) -> EventStore:
+    def make(*functions, broker=REDIS, is_tracked=True, **conf) -> EventStore:
         app = Celery("settings", broker=broker, set_as_current=False)
         app.conf.update(conf)
         engines.append(CeleryEngine(app))
-        return EventStore(
-            subscriptions=[subscribe(each, to=Paid) for each in functions],
-            ledger=SQLiteLedger(tmp_path / "ledger.sqlite3"),
-            engine=engines[-1],
-        )
+        ledger = {"ledger": SQLiteLedger(tmp_path / "ledger.sqlite3")} if is_tracked else {}
+        table = [subscribe(each, to=Paid) for each in functions]
+        return EventStore(subscriptions=table, engine=engines[-1], **ledger)
 
     yield make
     for engine in engines:
@@ -94,3 +95,55 @@ def test_a_queue_that_is_not_known_any_more_is_no_broker_that_is_away(new_store,
     (subscription,) = store.routes
     with pytest.raises(QueueNotFound, match="'mails' missing from task_queues"):
         store.engine.enqueue([WakeUp(1, subscription.subscriber)])
+
+
+def queues(**options) -> dict:
+    return {"task_queues": [Queue("celery", **options), Queue("mails"), Queue("else", durable=False)]}
+
+
+TRANSIENT = queues(exchange=Exchange("celery", delivery_mode="transient"))
+ROUTED = {"task_routes": {"celery.count": {"queue": "celery", "delivery_mode": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("conf", "problem", "fix"),
+    [
+        (queues(durable=False), "the queue celery is not durable", "leave durable="),
+        (queues(auto_delete=True), "the queue celery is auto_delete", "leave durable="),
+        ({"task_default_delivery_mode": "transient"}, "for the queue celery are transient", "task_default_"),
+        ({"task_default_delivery_mode": 1}, "for the queue celery are transient", "task_default_"),
+        (TRANSIENT, "for the queue celery are transient", "of the queue or route"),
+        (ROUTED, "for the queue celery are transient", "of the queue or route"),
+    ],
+)  # fmt: skip
+def test_what_rabbitmq_would_drop_is_refused_where_nothing_else_has_it(new_store, conf, problem, fix):
+    with pytest.raises(InvalidStore) as refused:
+        new_store(count, broker=RABBITMQ, is_tracked=False, **conf)
+    (fault,) = refused.value.faults
+    assert problem in str(fault)
+    assert fix in fault.fix
+    new_store(count, broker=RABBITMQ, **conf)
+    new_store(count, is_tracked=False, **conf)
+
+
+def test_queues_that_keep_what_they_hold_are_taken(new_store):
+    new_store(post, count, broker=RABBITMQ, is_tracked=False, **queues())
+
+
+@pytest.mark.parametrize(
+    ("annotations", "option"),
+    [
+        ({"*": {"acks_late": False}}, "acks_late of celery.count, celery.post"),
+        ({"celery.post": {"reject_on_worker_lost": False}}, "reject_on_worker_lost of celery.post"),
+        ({"celery.*": {"acks_late": False}, "*": {"rate_limit": "9/s"}}, ""),
+    ],
+)
+def test_annotations_that_lose_events_are_refused(new_store, annotations, option):
+    store = new_store(count, post, is_tracked=False, task_annotations=annotations)
+    if not option:
+        store.engine.register(store)
+        return
+    with pytest.raises(InvalidStore) as refused:
+        store.engine.register(store)
+    (fault,) = refused.value.faults
+    assert f"task_annotations of Celery change {option}, which loses events" in str(fault)
