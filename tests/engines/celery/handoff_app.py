@@ -7,15 +7,26 @@ from datetime import timedelta
 
 from celery import Celery
 
-from tests.engines.celery import native_tasks  # noqa: F401 - its subscriptions are in the table
+from tests.engines.celery import native_tasks  # its subscriptions are in the table
 from tests.engines.local import worker_app
-from whereupon import EventStore
+from whereupon import EventStore, subscribe, subscriber
 from whereupon.engines.celery import CeleryEngine
 
 NAMES = (
     *("plain", "coroutine", "together", "one_of_a_group", "delayed", "conditional", "followed"),
     *("limited", "limited_async", "charge", "insist", "plain_task"),
 )
+
+
+@subscriber(backoff=worker_app.SOON, max_attempts=2)
+def stuck(event: worker_app.Created) -> None:
+    """Fail, but not before the test says so."""
+    with worker_app.logged("stuck", event.number):
+        native_tasks.wait_for(worker_app.FOLDER / "go-on")
+        raise ValueError("stuck")
+
+
+worker_app.TABLE["stuck"] = subscribe(stuck, to=worker_app.Created)
 
 
 def make_app(broker: str) -> Celery:
