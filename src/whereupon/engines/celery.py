@@ -160,7 +160,7 @@ class CeleryEngine:
 
     def handoff_findings(self, subscriptions: Sequence[Subscription]) -> Iterable[Finding]:
         """Yield what may surprise a team whose events Celery carries alone."""
-        return celery_handoff.findings(self._sender.driver, subscriptions)
+        return celery_handoff.findings(self._app, self._sender.driver, subscriptions)
 
     def hand_off(self, messages: Sequence[Message], on: object | None) -> None:
         """Send messages that carry their events; those of one call leave together on Redis.

@@ -199,7 +199,7 @@ def overridden(app: celery.Celery, jobs: Sequence[Job]) -> Iterator[InvalidConfi
             )
 
 
-def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
+def findings(app: celery.Celery, driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
     """Yield what may surprise a team whose events Celery carries alone."""
     for job in jobs_of(subscriptions):
         name, each = job.name, job.subscriber
@@ -209,10 +209,31 @@ def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Fin
         elif driver == "amqp" and longest(timeout, job.calls) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
             runs_for = timeout * job.calls
             yield "warning", f"{name} may run for {runs_for}: raise consumer_timeout of RabbitMQ above that"
+        elif driver == "redis":
+            yield from _of_fetching(app, name, longest(timeout, job.calls))
         if celery_tasks.is_task(each.function) and not celery_tasks.is_given_back(each):
             yield "warning", _of_early_task(name, each.function)
 
 
+def _of_fetching(app: celery.Celery, name: str, runs_for: timedelta) -> Iterator[Finding]:
+    """Yield that a message may wait for too long in the worker that has fetched it: Redis counts from then.
+
+    In each process those run first that were fetched before; a retry, which is not among them, comes last.
+    """
+    limit = visibility_timeout(app)
+    fetched = 1 if app.conf.get("worker_disable_prefetch") else app.conf.worker_prefetch_multiplier
+    if fetched and runs_for * (fetched + 1) <= limit:
+        return
+    way = f"raise it above {runs_for * ((fetched or 1) + 1)}"
+    if fetched != 1:
+        way = f"set worker_prefetch_multiplier = 1, or {way}"
+    text = (
+        f"{name} may run for {runs_for}, and a worker fetches {fetched or 'any number'} for each process: "
+        f"under load some wait longer than visibility_timeout ({limit}) and are handled twice"
+    )
+    yield "warning", f"{text}; {way}"
+
+
 def _of_early_task(name: str, task: Any) -> str:
-    retries = "" if task.acks_late else f", a broker that is away for {PATIENCE.seconds} s loses retries"
-    return f"{name} is your own task without acks_late and reject_on_worker_lost: a kill loses events{retries}"
+    text = f"{name} is your own task without acks_late and reject_on_worker_lost: a kill loses events"
+    return text if task.acks_late else f"{text}, a broker that is away for {PATIENCE.seconds} s loses retries"

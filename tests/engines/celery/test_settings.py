@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from celery import Celery
 from celery.exceptions import QueueNotFound
@@ -147,3 +149,40 @@ def test_annotations_that_lose_events_are_refused(new_store, annotations, option
         store.engine.register(store)
     (fault,) = refused.value.faults
     assert f"task_annotations of Celery change {option}, which loses events" in str(fault)
+
+
+@subscriber(name="long", timeout=timedelta(minutes=19, seconds=50))
+def long(event: Paid) -> None: ...
+
+
+def fetching(store: EventStore) -> list[str]:
+    return [text for level, text in store.ledger.findings() if level == "warning" and "fetches" in text]
+
+
+@pytest.mark.parametrize(
+    ("conf", "texts"),
+    [
+        ({}, ["fetches 4", "1:00:00", "set worker_prefetch_multiplier = 1, or raise it above 1:40:00"]),
+        ({"worker_prefetch_multiplier": 2}, []),
+        ({"worker_prefetch_multiplier": 3}, ["fetches 3", "raise it above 1:20:00"]),
+        ({"worker_prefetch_multiplier": 0}, ["fetches any number", "set worker_prefetch_multiplier = 1"]),
+        ({"worker_prefetch_multiplier": 0, "worker_disable_prefetch": True}, []),
+        ({"broker_transport_options": {"visibility_timeout": 6000}}, []),
+        (
+            {
+                "worker_prefetch_multiplier": 1,
+                "broker_transport_options": {"visibility_timeout": 2399},
+            },
+            ["fetches 1", "twice; raise it above 0:40:00"],
+        ),
+    ],
+)
+def test_doctor_counts_what_a_worker_of_redis_has_fetched(new_store, conf, texts):
+    found = fetching(new_store(long, is_tracked=False, **conf))
+    assert len(found) == bool(texts)
+    assert all(text in found[0] for text in texts)
+
+
+def test_where_nothing_is_counted_from_the_fetch_doctor_says_nothing_of_it(new_store):
+    assert fetching(new_store(long, broker=RABBITMQ, is_tracked=False)) == []
+    assert fetching(new_store(count, is_tracked=False)) == []
