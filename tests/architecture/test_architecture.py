@@ -45,8 +45,9 @@ PLACES = {
     "jsonschema_rs": {"payloads", "violations"},
     "click": {"cli"},
     "asgiref": {"contrib", "engines"},  # which is Django's, and Procrastinate's
-    "kombu": {"engines"},  # which is Celery's, as the next one is
+    "kombu": {"engines"},  # which is Celery's, as the next two are
     "billiard": {"engines"},
+    "amqp": {"engines"},
     "pika": {"engines"},  # which is Dramatiq's
     "redis": {"engines"},
     "django_tasks_db": {"engines"},  # which is of Django Tasks

@@ -73,6 +73,7 @@ class CeleryEngine:
                 fix="set task_queue_max_priority = 10 on RabbitMQ (its queues must be made anew), or leave "
                 "priority= out",
             )
+        yield from celery_settings.queue_faults(self._app, subscriber)
 
     def register(self, store: EventStore) -> None:
         """Make a task of each subscriber, and start the helper with each worker of the application.
@@ -95,6 +96,8 @@ class CeleryEngine:
         for job in jobs:
             receive = partial(self._receive, receiver, job)
             self._register(job, store, receive, celery_handoff.OPTIONS)
+        if faults := tuple(celery_handoff.overridden(self._app, jobs)):
+            raise InvalidStore(faults)
 
     def _register(
         self, job: Job, store: EventStore, handle: Callable[..., None], options: dict[str, Any]
@@ -160,7 +163,7 @@ class CeleryEngine:
 
     def handoff_findings(self, subscriptions: Sequence[Subscription]) -> Iterable[Finding]:
         """Yield what may surprise a team whose events Celery carries alone."""
-        return celery_handoff.findings(self._sender.driver, subscriptions)
+        return celery_handoff.findings(self._app, self._sender.driver, subscriptions)
 
     def hand_off(self, messages: Sequence[Message], on: object | None) -> None:
         """Send messages that carry their events; those of one call leave together on Redis.
@@ -182,7 +185,7 @@ class CeleryEngine:
 
     def findings(self) -> Iterator[Finding]:
         """Yield whether the broker answers, who consumes the subscribers' queues, and what is unsafe."""
-        yield from celery_settings.findings(self._app, self._sender.queues())
+        yield from celery_settings.findings(self._app, self._sender.driver, self._sender.queues())
 
 
 def _limits(limit: timedelta | None, calls: int) -> dict[str, float]:

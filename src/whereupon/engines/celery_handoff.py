@@ -9,17 +9,19 @@ minutes if not set); Celery cannot see that setting, so the span is ten minutes.
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import current_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from whereupon.codec import encode
-from whereupon.engines import celery_tasks
+from whereupon.engines import celery_settings, celery_tasks
 from whereupon.engines.celery_sending import Outgoing
 from whereupon.engines.jobs import calls_of, job_name, jobs_of
-from whereupon.engines.receiving import argument_of
+from whereupon.engines.receiving import argument_of, id_of
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidSubscriber, WhereuponError
 from whereupon.subscriptions import location
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from whereupon.engine_protocol import Message
     from whereupon.engines.jobs import Job
-    from whereupon.engines.receiving import Receiver
+    from whereupon.engines.receiving import Received, Receiver
     from whereupon.ledger_protocol import Finding
     from whereupon.subscriptions import Subscription
 
@@ -43,20 +45,26 @@ PROMISE: Final = (
 OPTIONS: Final[dict[str, Any]] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
+    "retry_on_worker_lost": False,
     "acks_on_failure_or_timeout": True,
     "acks_on_failure": True,
     "acks_on_timeout": True,
 }
 """A message is given back when the process that handles it dies, and not when the task fails."""
 
+PATIENCE = timedelta(seconds=30)
+"""How long a task that has acknowledged its message tries to send what is to be tried again."""
 _HARD: Final = timedelta(seconds=10)  # above the time limits of all calls, until Celery kills the process
 SOFT: Final = timedelta(seconds=5)  # before that, Celery interrupts what has no limit of a call
 _VISIBILITY: Final = timedelta(hours=1)  # kombu's own default
 _CONSUMER_TIMEOUT: Final = timedelta(minutes=30)  # RabbitMQ's own default
 _RABBITMQ_SPAN: Final = timedelta(minutes=10)
 _NOWHERE: Final = "memory"  # a broker for tests: nobody else can reach it
-_PAUSE: Final = 1.0  # seconds before a message is given back that could not be sent again
+_PAUSE: Final = 1.0  # seconds before a message is given back, or sent, that could not be sent again
+_LONGEST_PAUSE: Final = 5.0
 _PICKLES: Final = frozenset({"pickle", "application/x-python-serialize", "yaml", "application/x-yaml"})
+
+_log = logging.getLogger("whereupon.publish")
 
 
 def outgoing(app: celery.Celery, driver: str, message: Message) -> Outgoing:
@@ -73,19 +81,40 @@ def receive(receiver: Receiver, hand_off: HandOff, message: Message, job: Job) -
     """Handle a message within its task, and send again what is to be tried again.
 
     Raises `DeliveryFailed` where events are set aside, and Reject, which gives the message back, where
-    nothing can be sent or a time limit strikes outside the subscriber.
+    nothing can be sent or a time limit strikes outside the subscriber. A task of the team's own that has
+    acknowledged its message fails instead, the former when it has tried for half a minute.
     """
+    is_held = bool(current_task.acks_late)
     try:
         found = receiver.receive(message, job.subscriptions)
-        if found.again:
-            hand_off(found.again, None)
-    except EngineUnavailable as error:
-        time.sleep(_PAUSE)
-        raise Reject(error, requeue=True) from error
+        _send_again(hand_off, found, is_held=is_held)
     except SoftTimeLimitExceeded as error:
-        raise Reject(error, requeue=True) from error
+        if is_held:
+            raise Reject(error, requeue=True) from error
+        raise
     if found.parked:
         raise found.error(job.name)
+
+
+def _send_again(hand_off: HandOff, found: Received, *, is_held: bool) -> None:
+    """Send what is to be tried again. What cannot be sent comes back with its message, if that is held."""
+    gives_up, pause = time.monotonic() + PATIENCE.total_seconds(), _PAUSE
+    while found.again:
+        try:
+            hand_off(found.again, None)
+            break
+        except EngineUnavailable as error:
+            del found.again[: error.sent]
+            if is_held:
+                time.sleep(_PAUSE)
+                raise Reject(error, requeue=True) from error
+            if time.monotonic() + pause > gives_up:
+                ids = ", ".join(id_of(text) for each in found.again for text in each.envelopes)
+                found.parked.append(f"unsent: {error.problem} (event {ids})")
+                break
+            _log.warning("what is to be tried again is sent later: %s", error.problem)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def span(app: celery.Celery, driver: str, runs_for: timedelta) -> timedelta:
@@ -121,6 +150,8 @@ def faults(
 ) -> Iterator[WhereuponError]:
     """Yield delays that cannot be held safely, and settings that would lose or repeat events."""
     yield from _setting_faults(app, driver)
+    if driver == "amqp":
+        yield from celery_settings.losses(app, [each.subscriber for each in subscriptions])
     for each in subscriptions:
         subscriber, calls = each.subscriber, calls_of(each)
         if driver == "redis" and longest(subscriber.options.timeout, calls) >= visibility_timeout(app):
@@ -157,7 +188,18 @@ def _setting_faults(app: celery.Celery, driver: str) -> Iterator[WhereuponError]
         )
 
 
-def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
+def overridden(app: celery.Celery, jobs: Sequence[Job]) -> Iterator[InvalidConfiguration]:
+    """Yield which options of our tasks, now that they are made, the settings of the application changed."""
+    tasks = [app.tasks[each.name] for each in jobs if not celery_tasks.is_task(each.subscriber.function)]
+    for option, value in OPTIONS.items():
+        if names := [each.name for each in tasks if getattr(each, option) != value]:
+            yield InvalidConfiguration(
+                f"task_annotations of Celery change {option} of {', '.join(names)}, which loses events",
+                fix=f'leave {option} out there, or name your own tasks instead of "*"',
+            )
+
+
+def findings(app: celery.Celery, driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
     """Yield what may surprise a team whose events Celery carries alone."""
     for job in jobs_of(subscriptions):
         name, each = job.name, job.subscriber
@@ -167,8 +209,31 @@ def findings(driver: str, subscriptions: Sequence[Subscription]) -> Iterator[Fin
         elif driver == "amqp" and longest(timeout, job.calls) + _RABBITMQ_SPAN > _CONSUMER_TIMEOUT:
             runs_for = timeout * job.calls
             yield "warning", f"{name} may run for {runs_for}: raise consumer_timeout of RabbitMQ above that"
+        elif driver == "redis":
+            yield from _of_fetching(app, name, longest(timeout, job.calls))
         if celery_tasks.is_task(each.function) and not celery_tasks.is_given_back(each):
-            yield (
-                "warning",
-                f"{name} is your own task without acks_late and reject_on_worker_lost: a kill loses events",
-            )
+            yield "warning", _of_early_task(name, each.function)
+
+
+def _of_fetching(app: celery.Celery, name: str, runs_for: timedelta) -> Iterator[Finding]:
+    """Yield that a message may wait for too long in the worker that has fetched it: Redis counts from then.
+
+    In each process those run first that were fetched before; a retry, which is not among them, comes last.
+    """
+    limit = visibility_timeout(app)
+    fetched = 1 if app.conf.get("worker_disable_prefetch") else app.conf.worker_prefetch_multiplier
+    if fetched and runs_for * (fetched + 1) <= limit:
+        return
+    way = f"raise it above {runs_for * ((fetched or 1) + 1)}"
+    if fetched != 1:
+        way = f"set worker_prefetch_multiplier = 1, or {way}"
+    text = (
+        f"{name} may run for {runs_for}, and a worker fetches {fetched or 'any number'} for each process: "
+        f"under load some wait longer than visibility_timeout ({limit}) and are handled twice"
+    )
+    yield "warning", f"{text}; {way}"
+
+
+def _of_early_task(name: str, task: Any) -> str:
+    text = f"{name} is your own task without acks_late and reject_on_worker_lost: a kill loses events"
+    return text if task.acks_late else f"{text}, a broker that is away for {PATIENCE.seconds} s loses retries"

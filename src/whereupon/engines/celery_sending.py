@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from amqp.exceptions import MessageNacked
 from kombu.exceptions import KombuError
 
 from whereupon.engines.celery_templates import Filling, Pusher, Template, is_listened_to, template_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import celery
+    from kombu.connection import Connection
 
     from whereupon.subscribers import Priority, Subscriber
 
@@ -33,7 +35,7 @@ _PRIORITIES: Final[dict[str, dict[Priority, int]]] = {
 _ONCE: Final[dict[str, Any]] = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 _TRANSPORTS: Final[dict[str, dict[str, Any]]] = {
     "redis": {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS},
-    "amqp": {"confirm_publish": True, "read_timeout": _SECONDS, "write_timeout": _SECONDS},
+    "amqp": {"read_timeout": _SECONDS, "write_timeout": _SECONDS},
 }
 _AS_OURS: Final[dict[str, Any]] = {"retry": False, "ignore_result": True, "serializer": "json"}
 _SERVERS: Final = {"redis": " (redis-server)", "amqp": " (rabbitmq-server)"}
@@ -46,6 +48,25 @@ class Outgoing(NamedTuple):
     argument: str
     shown: str
     delay: timedelta = timedelta(0)
+
+
+def connection_to(app: celery.Celery, driver: str, **options: Any) -> Connection:
+    """Return a new connection to the broker of an application, on which nothing takes long."""
+    connection: Connection = app.connection_for_write(
+        connect_timeout=_SECONDS, transport_options=_ONCE | _TRANSPORTS.get(driver, {}) | options
+    )
+    return connection
+
+
+def reason_of(error: Exception) -> str:
+    """Say what an error is about that Celery may have put into one of its own."""
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}".removesuffix(": ")
+
+
+def way_to_start(driver: str) -> str:
+    """Say what to do where a broker does not answer."""
+    return f"start it{_SERVERS.get(driver, '')}, or mend broker_url of Celery"
 
 
 class Sender:
@@ -87,8 +108,11 @@ class Sender:
 
     def queues(self) -> set[str]:
         """Return in which queues messages end, by the application's own routes."""
-        route = self._app.amqp.router.route
-        return {str(route(way, way["name"])["queue"].name) for way in self._ways.values()}
+        return {self._queue(job) for job in self._ways}
+
+    def _queue(self, job: str) -> str:
+        way = self._ways[job]
+        return str(self._app.amqp.router.route(dict(way), way["name"])["queue"].name)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages: on Redis in one round trip for each 500, elsewhere one by one, confirmed.
@@ -102,12 +126,15 @@ class Sender:
                 for taken in self._sending(messages[sent:]):
                     sent += taken
             except Exception as error:
-                self.close()
+                is_late = "timeout" in reason_of(error).lower()
+                self.close(politely=not is_late)
                 connection = self._app.connection_for_write()
+                if isinstance(error.__cause__, MessageNacked):
+                    raise self._refused(connection, messages[sent].job, sent) from error
                 broken = (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
-                if not isinstance(error, broken) or type(error) is KeyError:  # kombu lists that one too
+                if not isinstance(error, broken) or isinstance(error, KeyError):  # kombu lists that one too
                     raise
-                if not is_old or "timeout" in f"{type(error).__name__} {error}".lower():
+                if not is_old or is_late:
                     raise self._away(connection, error, sent) from error
 
     def _sending(self, messages: Sequence[Outgoing]) -> Iterator[int]:
@@ -176,28 +203,39 @@ class Sender:
         """Return the producer of this thread, connected."""
         producer = self._existing()
         if producer is None:
-            connection = self._app.connection_for_write(
-                connect_timeout=_SECONDS, transport_options=_ONCE | _TRANSPORTS.get(self.driver, {})
-            )
+            connection = connection_to(self._app, self.driver, confirm_publish=True)
             producer = self._local.producer = self._app.amqp.Producer(connection)
         return producer
 
     def _away(self, connection: Any, error: Exception, sent: int) -> EngineUnavailable:
         return EngineUnavailable(
-            f"the broker {connection.as_uri()} does not take jobs ({type(error).__name__}: {error})",
-            fix=f"start it{_SERVERS.get(self.driver, '')}, or mend broker_url of Celery",
+            f"the broker {connection.as_uri()} does not take jobs ({reason_of(error)})",
+            fix=way_to_start(self.driver),
             sent=sent,
         )
 
-    def close(self) -> None:
-        """Close the connection to the broker that this thread has opened; the next use opens another one."""
+    def _refused(self, connection: Any, job: str, sent: int) -> EngineUnavailable:
+        queue = self._queue(job)
+        return EngineUnavailable(
+            f"the queue {queue} of the broker {connection.as_uri()} does not take jobs: RabbitMQ refused "
+            "one, as a full queue does that is set to (overflow=reject-publish)",
+            fix=f"start more workers with -Q {queue}, or raise the x-max-length of the queue",
+            sent=sent,
+        )
+
+    def close(self, *, politely: bool = True) -> None:
+        """Close the connection to the broker that this thread has opened; the next use opens another one.
+
+        Where that is not polite, it does not wait until the broker has agreed.
+        """
         producer, pusher = self._existing(), self._local.pusher
         self._local.producer = self._local.pusher = None
         with contextlib.suppress(Exception):  # it may be broken
             if pusher is not None:
                 pusher.close()
             if producer is not None:
-                producer.connection.close()
+                end = producer.connection.close if politely else producer.connection.collect
+                end()
 
 
 def _pages(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:

@@ -61,7 +61,7 @@ class Receiver:
 
     def _claim(self, number: int, text: str, message: Message) -> Claim:
         return Claim(
-            delivery=number, event_id=_id_of(text), subscription=message.subscription, token=0,
+            delivery=number, event_id=id_of(text), subscription=message.subscription, token=0,
             attempts=message.attempts, crashes=0, envelope=text, recheck=message.recheck,
             refused_for=message.waited,
         )  # fmt: skip
@@ -92,7 +92,8 @@ def _sorted(message: Message, closes: list[Close]) -> Received:
     return found
 
 
-def _id_of(text: str) -> str:
+def id_of(text: str) -> str:
+    """Return the id of an event in an envelope; a question mark where that cannot be read."""
     try:
         return Envelope.from_json(text).id
     except InvalidEnvelope:

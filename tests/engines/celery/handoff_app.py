@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from celery import Celery
 
-from tests.engines.celery import native_tasks  # noqa: F401 - its subscriptions are in the table
+from tests.engines.celery import native_tasks  # its subscriptions are in the table
 from tests.engines.local import worker_app
-from whereupon import EventStore
+from whereupon import EventStore, subscribe, subscriber
 from whereupon.engines.celery import CeleryEngine
 
 NAMES = (
@@ -18,10 +18,22 @@ NAMES = (
 )
 
 
+@subscriber(backoff=worker_app.SOON, max_attempts=2)
+def stuck(event: worker_app.Created) -> None:
+    """Fail, but not before the test says so."""
+    with worker_app.logged("stuck", event.number):
+        native_tasks.wait_for(worker_app.FOLDER / "go-on")
+        raise ValueError("stuck")
+
+
+worker_app.TABLE["stuck"] = subscribe(stuck, to=worker_app.Created)
+
+
 def make_app(broker: str) -> Celery:
     app = Celery("handoff", broker=broker)
     app.conf.worker_hijack_root_logger = True
     app.conf.task_queue_max_priority = 10
+    app.conf.task_retry_on_worker_lost = True  # for the team's own tasks
     if visible := os.environ.get("VISIBLE"):
         options = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
         app.conf.broker_transport_options = {"visibility_timeout": int(visible)} | options

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 from celery import shared_task
 
 from tests.engines.local import worker_app
@@ -34,6 +37,20 @@ def plain_task(event: Created) -> None:
         pass
 
 
-for task in (charge, insist, plain_task):
+@shared_task(bind=True, name="team.hasty")
+def hasty(self, event: Created) -> None:
+    with logged("hasty", event.number):
+        if not self.request.retries:
+            wait_for(worker_app.FOLDER / "go-on")
+            raise self.retry(countdown=0.1)
+
+
+def wait_for(path: Path, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+for task in (charge, insist, plain_task, hasty):
     name = task.name.removeprefix("team.").replace("plain", "plain_task")
     worker_app.TABLE[name] = subscribe(task, to=Created)

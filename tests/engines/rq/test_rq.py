@@ -189,6 +189,26 @@ def test_a_redis_that_takes_no_jobs_is_named_at_once(kind, credentials):
     assert (level, "does not answer" in text) == ("error", True)
 
 
+def test_a_redis_that_hangs_is_told_within_seconds(kind, engine, redis_server):
+    engine.enqueue(wake_ups(kind)[:1])
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):  # on the connection that is open, and on a new one
+            began = time.monotonic()
+            with pytest.raises(
+                EngineUnavailable, match=rf"127\.0\.0\.1:{redis_server.port} does not take jobs"
+            ):
+                engine.enqueue(wake_ups(kind)[:1])
+            assert time.monotonic() - began < 3.5
+        began = time.monotonic()
+        ((level, text),) = engine.findings()
+        assert time.monotonic() - began < 3.5
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    assert (level, f"127.0.0.1:{redis_server.port} does not answer" in text) == ("error", True)
+    engine.enqueue(wake_ups(kind)[:1])
+
+
 def test_a_priority_is_refused_as_rq_has_none(tmp_path):
     @subscriber(priority="high", name="hasty")
     def hasty(event: Happened) -> None: ...
