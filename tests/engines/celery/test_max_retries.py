@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from celery import Celery, Task
+from celery.signals import worker_process_shutdown
 
-from whereupon import Event, publish, subscribe, subscriber
+from whereupon import Event, EventStore, SQLiteLedger, publish, subscribe, subscriber
 from whereupon.engines.celery import CeleryEngine
+from whereupon.testing import using_store
 
 
 class Happened(Event, name="retries.happened"):
@@ -41,6 +45,34 @@ def test_what_a_task_says_of_retries_ends_the_attempts_of_a_delivery(make_app, b
     assert "MaxRetriesExceededError" in parked["celery.give_up"].error
     assert app.count("done", "apologize") == app.count("sorry", "apologize") == {1: 1}
     app.until(lambda: app.count("done", "calm") == {1: 1, 7: 2})  # retry(throw=False) of a call by others
+
+
+class Tireless(Task):
+    abstract = True
+    max_retries = None
+
+
+def test_none_of_the_base_is_for_ever(tmp_path):
+    app = Celery("own", broker="redis://127.0.0.1:1/0")
+
+    @app.task(name="team.tireless", base=Tireless, bind=True, shared=False)
+    def tireless(self, event: Happened) -> None:
+        self.retry(countdown=60)
+
+    ledger = SQLiteLedger(tmp_path / "ledger.sqlite3", own_transaction=True)
+    ledger.migrate()
+    engine = CeleryEngine(app)
+    store = EventStore(subscriptions=[subscribe(tireless, to=Happened)], ledger=ledger, engine=engine)
+    engine.register(store)
+    with using_store(store):
+        publish(Happened(number=1))
+        with ledger.transaction() as transaction:
+            transaction.run("UPDATE whereupon_delivery SET attempts = 1000")
+        app.tasks["team.tireless"](whereupon=[1])
+    worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+    with ledger.reading() as transaction:
+        ((state, attempts),) = transaction.rows("SELECT state, attempts FROM whereupon_delivery")
+    assert (state, attempts) == ("open", 1001)
 
 
 def do_nothing(event) -> None:
