@@ -18,7 +18,6 @@ from celery.local import Proxy
 
 from whereupon.engines import time_limits
 from whereupon.engines.running import attempts
-from whereupon.failures import describe_failure
 from whereupon.handling import attempts_allowed
 from whereupon.outcomes import IGNORED, RetryIn
 from whereupon.subscribers import Options
@@ -106,8 +105,9 @@ def _end_attempt(task: Any, most: int, said: dict[str, Any]) -> NoReturn:
 
 
 def _ran_out(failed: int) -> str:
+    """Say what the last failure was, as it is: whoever describes this one hides the payload in it."""
     cause = sys.exception()
-    reason = f", the last time by {describe_failure(cause)}" if cause else ""
+    reason = f", the last time by {type(cause).__name__}: {cause}" if cause else ""
     return f"it was to be tried again, and has been {failed} times{reason}"
 
 

@@ -47,7 +47,7 @@ class Careful(Task):
 def based(self, event: Created) -> None:
     with logged("based", event.number):
         try:
-            raise ConnectionError("the bank is away")
+            raise ConnectionError(f"the bank of {event.what} is away")
         except ConnectionError as error:
             self.retry(exc=error)
 
@@ -56,7 +56,7 @@ def based(self, event: Created) -> None:
 @shared_task(bind=True, base=Careful, name="team.stubborn")
 def stubborn(self, event: Created) -> None:
     with logged("stubborn", event.number):
-        self.retry(exc=ConnectionError("the bank is away"), max_retries=3)
+        self.retry(exc=ConnectionError(f"the bank of {event.what} is away"), max_retries=3)
 
 
 @subscriber(name="persist")
@@ -65,7 +65,7 @@ def stubborn(self, event: Created) -> None:
 )
 def persist(event: Created) -> None:
     with logged("persist", event.number):
-        raise ConnectionError("the bank is away")
+        raise ConnectionError(f"the bank of {event.what} is away")
 
 
 @subscriber(name="give_up")
@@ -73,7 +73,7 @@ def persist(event: Created) -> None:
 def give_up(self, event: Created) -> None:
     with logged("give_up", event.number):
         try:
-            raise ConnectionError("the bank is away")
+            raise ConnectionError(f"the bank of {event.what} is away")
         except ConnectionError:
             self.retry(max_retries=1, countdown=0.1)
 
