@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WAIT_STEP: Final = timedelta(seconds=15)
 """How often a payload that waits for newer code is looked at again."""
+attempts_allowed: Final[ContextVar[int | None]] = ContextVar("whereupon_attempts_allowed", default=None)
+"""How many attempts a delivery has in place of `max_attempts=`, where the call itself has come to say so."""
 
 _HANDLED: Final = Done("handled")
 _IGNORED: Final = Done("ignored")
@@ -299,7 +302,7 @@ def _failed(
         return Parked("subscriber", describe_failure(error, payload))
     attempt = claim.attempts + 1
     reason = describe_failure(error, payload)
-    if attempt >= options.max_attempts:
+    if attempt >= (attempts_allowed.get() or options.max_attempts):
         return Parked("attempts", reason)
     return Retry(error.delay if isinstance(error, RetryIn) else _backoff(subscription, attempt), reason)
 

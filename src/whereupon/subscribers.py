@@ -122,7 +122,7 @@ def subscriber(function: Callable[..., Any] | None = None, /, **options: Any) ->
     def decorate(target: _F) -> _F:
         checked = _checked(target, options)
         try:
-            setattr(target, _OPTIONS, checked)
+            setattr(_lasting(target), _OPTIONS, checked)
         except AttributeError:
             raise InvalidSubscriber(
                 f"{shown(target)} is not a function, so @subscriber cannot say how it works",
@@ -199,7 +199,7 @@ def subscriber_of(function: Callable[..., Any]) -> Subscriber:
             f"{shown(function)} is not a subscriber",
             fix="pass a function whose first parameter is the event",
         )
-    options: Options = getattr(function, _OPTIONS, None) or Options()
+    options: Options = getattr(_lasting(function), _OPTIONS, None) or Options()
     first, further = _parameters(function)
     takes_list, events = _events_of(first)
     bare = inspect.unwrap(function)
@@ -213,6 +213,14 @@ def subscriber_of(function: Callable[..., Any]) -> Subscriber:
         events=events,
         is_async=any(map(inspect.iscoroutinefunction, (function, bare))),
     )
+
+
+def _lasting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stays the same: a proxy, as `shared_task` makes one, stands for other tasks in time."""
+    if type(function) is function.__class__:
+        return function
+    bare: Callable[..., Any] = inspect.unwrap(function)
+    return getattr(bare, "__func__", bare)
 
 
 def _name_of(function: Callable[..., Any], bare: Callable[..., Any]) -> str:

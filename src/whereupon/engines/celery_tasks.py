@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from billiard.pool import soft_timeout_sighandler
@@ -16,6 +18,7 @@ from celery.local import Proxy
 
 from whereupon.engines import time_limits
 from whereupon.engines.running import attempts
+from whereupon.handling import attempts_allowed
 from whereupon.outcomes import IGNORED, RetryIn
 from whereupon.subscribers import Options
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from whereupon.subscribers import Subscriber
 
 _delivering: Final[ContextVar[bool]] = ContextVar("whereupon_delivering", default=False)
+_RETRY: Final = inspect.signature(Task.retry)
 
 
 def is_task(function: object) -> bool:
@@ -32,9 +36,19 @@ def is_task(function: object) -> bool:
     return isinstance(function, Task | Proxy)
 
 
-def limits_retries(task: Any) -> bool:
-    """Tell whether a task says max_retries= itself."""
-    return "max_retries" in type(task).__dict__
+def attempts_of(task: Any) -> int | None:
+    """Return how many attempts the max_retries= of a task allows; None where nobody has said any.
+
+    That is of the task itself, or of a class that it is based on, below Celery's own; or that for its
+    autoretry_for, where None says nothing. Otherwise None means for ever, as with Celery.
+    """
+    own = takewhile(lambda each: each is not Task, type(task).__mro__)
+    for said in (vars(task), *map(vars, own)):
+        if "max_retries" in said:
+            most = said["max_retries"]
+            return sys.maxsize if most is None else most + 1
+    kwargs = getattr(task, "retry_kwargs", {}) if getattr(task, "autoretry_for", ()) else {}
+    return None if kwargs.get("max_retries") is None else kwargs["max_retries"] + 1
 
 
 def adopt(task: Any, subscriber: Subscriber, argument: str, deliver: Callable[..., None]) -> Subscriber:
@@ -43,9 +57,10 @@ def adopt(task: Any, subscriber: Subscriber, argument: str, deliver: Callable[..
     A wake-up has one argument, by that name.
 
     That is the body of the task, within the request that the wake-up is. `self.retry()` and `autoretry_for`
-    end the delivery's attempt, with their countdown; nothing is sent. `max_retries` of the task holds.
+    end the delivery's attempt, with their countdown and their max_retries; nothing is sent.
     """
     body, retry = task.run, task.retry
+    most = attempts_of(task) or subscriber.options.max_attempts
 
     def run(*given: Any, **named: Any) -> object:
         if given or list(named) != [argument]:
@@ -65,18 +80,35 @@ def adopt(task: Any, subscriber: Subscriber, argument: str, deliver: Callable[..
         finally:
             _delivering.reset(token)
 
-    def retry_later(*given: Any, exc: Exception | None = None, **named: Any) -> NoReturn:
-        if not _delivering.get():
-            retry(*given, exc=exc, **named)
-        when = named.get("eta") or named.get("countdown")
-        raise Retry(exc=exc, when=task.default_retry_delay if when is None else when)
+    def retry_later(*given: Any, **named: Any) -> object:
+        if _delivering.get():
+            _end_attempt(task, most, _RETRY.bind(task, *given, **named).arguments)
+        return retry(*given, **named)
 
     task.run, task.retry = run, retry_later
-    options = subscriber.options
-    if limits_retries(task):
-        most = sys.maxsize if task.max_retries is None else task.max_retries + 1
-        options = replace(options, max_attempts=most)
-    return replace(subscriber, function=handle, options=options)
+    return replace(subscriber, function=handle, options=replace(subscriber.options, max_attempts=most))
+
+
+def _end_attempt(task: Any, most: int, said: dict[str, Any]) -> NoReturn:
+    """Raise what Celery would: Retry, or where no more attempts are allowed the error that is behind it.
+
+    The first max_retries= that is said in an attempt holds: `autoretry_for` asks once more, with its own, for
+    what `self.retry()` has raised.
+    """
+    if attempts_allowed.get() is None and said.get("max_retries") is not None:
+        attempts_allowed.set(max(1, said["max_retries"] + 1))
+    exc, failed = said.get("exc"), attempts.get() + 1
+    if failed >= (attempts_allowed.get() or most):
+        raise exc or task.MaxRetriesExceededError(_ran_out(failed))
+    when = said.get("eta") or said.get("countdown")
+    raise Retry(exc=exc, when=task.default_retry_delay if when is None else when)
+
+
+def _ran_out(failed: int) -> str:
+    """Say what the last failure was, as it is: whoever describes this one hides the payload in it."""
+    cause = sys.exception()
+    reason = f", the last time by {type(cause).__name__}: {cause}" if cause else ""
+    return f"it was to be tried again, and has been {failed} times{reason}"
 
 
 def limited(subscriber: Subscriber, timeout: timedelta) -> Subscriber:
@@ -93,7 +125,8 @@ def limited(subscriber: Subscriber, timeout: timedelta) -> Subscriber:
 
 def fault_of(subscriber: Subscriber) -> str:
     """Say what is contradictory in a task that is a subscriber; empty where nothing is."""
-    if limits_retries(_task(subscriber)) and subscriber.options.max_attempts != Options().max_attempts:
+    says_attempts = subscriber.options.max_attempts != Options().max_attempts
+    if says_attempts and attempts_of(_task(subscriber)) is not None:
         return "says max_retries= as a task and max_attempts= as a subscriber; take one of them away"
     return ""
 

@@ -19,6 +19,7 @@ class CeleryKind:
     """Celery's own worker command, with two processes."""
 
     store_name = "tests.engines.celery.contract_app:store"
+    refuses = ()
 
     def __init__(self, name, folder, broker, *, is_tracked=True) -> None:
         self.name = name

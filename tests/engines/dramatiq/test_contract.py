@@ -32,6 +32,7 @@ class DramatiqKind:
         self.broker = server
         self.store_name = f"{self.app}:store"
         self.environment = {"BROKER": server.url, engine_contract.LEDGER: new_database()}
+        self.refuses = {"priority"} if server.url.startswith("redis:") else ()
         self.environment |= RESEND if self.sends_again_soon else {}
         os.environ.pop("BROKER", None)
         os.environ[engine_contract.LEDGER] = self.environment[engine_contract.LEDGER]

@@ -18,6 +18,7 @@ class LocalKind:
 
     store_name = "tests.engines.local.contract_app:store"
     broker = None
+    refuses = ()
 
     def __init__(self, name, folder, url) -> None:
         self.name = name

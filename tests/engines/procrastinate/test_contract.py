@@ -23,6 +23,7 @@ class ProcrastinateKind:
 
     name = "procrastinate"
     store_name = f"{PLACE}.contract_app:store"
+    refuses = ("timeout",)
     program = "-m", "procrastinate", f"--app={PLACE}.team_app.app", "worker"
 
     def __init__(self, folder, database, **environment: str) -> None:

@@ -36,6 +36,7 @@ class HandoffKind:
 
     name = "procrastinate-handoff"
     store_name = f"{APP}:store"
+    refuses = ("timeout",)
 
     def __init__(self, folder, database) -> None:
         self.folder = folder

@@ -23,6 +23,7 @@ class RQKind:
     """RQ's own worker command, with our worker class."""
 
     store_name = "tests.engines.rq.contract_app:store"
+    refuses = ("priority",)
 
     def __init__(self, worker_class, folder, broker) -> None:
         self.name = f"rq-{worker_class}"

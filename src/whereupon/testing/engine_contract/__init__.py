@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from whereupon.testing.engine_contract import deaths, living
+from whereupon.testing.engine_contract import deaths, living, refusing
 from whereupon.testing.engine_contract.app import (
     FOLDER,
     LEDGER,
@@ -60,9 +60,11 @@ class Case:
 
 
 CASES: Final = (
+    Case("fan-out in one call", "twenty subscribers are one call of the engine for each of their queues",
+         living.fan_out_in_one_call, needs_jobs=True),
     Case("every kind of subscriber", "functions, coroutines, atomic ones, conditions: each handles its own",
          living.every_kind_of_subscriber, in_handoff=True),
-    Case("options", "what the engine cannot honour is a fault of the store", living.refused_options,
+    Case("options", "what the engine cannot honour is a fault of the store", refusing.options,
          in_handoff=True),
     Case("fan-out", "twenty subscribers hear an event once each", living.fan_out, in_handoff=True),
     Case("delay", "no earlier than said", living.delay, in_handoff=True),
@@ -70,6 +72,10 @@ CASES: Final = (
     Case("retries", "attempts are counted and run out; RetryIn, Park, IGNORED and SystemExit are honoured",
          living.retries, in_handoff=True),
     Case("follow-ups", "what a subscriber publishes is delivered", living.follow_ups, in_handoff=True),
+    Case("refused payloads", "parked at once with the field named, and its neighbours are handled",
+         refusing.payloads, in_handoff=True),
+    Case("payloads of newer code", "they wait without spending an attempt, until code accepts them",
+         refusing.payloads_of_newer_code),
     Case("concurrency", "no more at once in one process than the subscriber says", living.concurrency,
          in_handoff=True),
     Case("time limits", "a handler over its limit is a failed attempt", living.time_limits, in_handoff=True),
@@ -84,6 +90,8 @@ CASES: Final = (
     Case("the handling process is killed", "started again within 3 s", deaths.handling_process),
     Case("the worker is killed", "started again within 3 s where another worker runs", deaths.worker),
     Case("the helpers are killed too", "started again within 8 s", deaths.helper, needs_jobs=True),
+    Case("a helper is killed", "what runs is undisturbed, what comes starts within 3 s by another one's help",
+         deaths.one_helper, needs_jobs=True),
     Case("SIGTERM", "the handler finishes, and nothing is left behind", deaths.sigterm, in_handoff=True),
     Case("the broker is killed", "nothing is lost, and all is done within 60 s of its return",
          deaths.broker_restart, needs_broker=True),

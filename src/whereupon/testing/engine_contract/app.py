@@ -255,7 +255,12 @@ def _one_of_many(position: int) -> Callable[[FannedOut], None]:
     return subscriber(name=f"hear_{position}", queue="other" if position % 2 else "default")(hear)
 
 
-OPTIONAL: Final = ("hasty", "limited", "limited_each", "publish_once")
+OPTIONAL: Final = {
+    "hasty": {"priority"},
+    "limited": {"timeout"},
+    "limited_each": {"timeout"},
+    "publish_once": {"atomic", "timeout"},
+}
 """Subscribers with options that an engine may refuse, and then has to refuse when a store is built."""
 _TABLE: Final = {
     "act": subscribe(act, to=Happened),

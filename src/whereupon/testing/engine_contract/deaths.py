@@ -49,6 +49,31 @@ def helper(rig: Rig) -> None:
     _redelivered(rig, "the process that handles, with all helpers,", kill, WITH_HELPER)
 
 
+def one_helper(rig: Rig) -> None:
+    """Kill the helper of a worker that handles, and nothing else; when a new one is there, all others."""
+    rig.at_least(2)
+    rig.until(lambda: len(rig.helpers()) >= 2)
+    running = rig.number()
+    rig.publish(Happened(number=running, what=f"sleep {_SLEEP}"))
+    rig.until(lambda: rig.count("start", "act")[running])
+    (pid,) = {line.pid for line in rig.log() if line[:3] == ("start", "act", running)}
+    before = rig.helpers()
+    os.kill(rig.helper_of(pid), signal.SIGKILL)
+    _started_within(rig, SOON)
+    rig.until(lambda: set(rig.helpers()) - set(before), WITH_HELPER)
+    for each in set(before) & set(rig.helpers()):
+        os.kill(each, signal.SIGKILL)
+    _started_within(rig, WITH_HELPER)
+    rig.until_quiet()
+    assert rig.count("start", "act")[running] == rig.count("done", "act")[running] == 1, "it is undisturbed"  # noqa: S101
+
+
+def _started_within(rig: Rig, bound: float) -> None:
+    number = rig.number()
+    rig.publish(Happened(number=number))
+    rig.until(lambda: rig.count("start", "act")[number], bound)
+
+
 def _redelivered(rig: Rig, who: str, kill: Callable[[int], None], bound: float) -> None:
     rig.end_workers()
     rig.at_least(2)

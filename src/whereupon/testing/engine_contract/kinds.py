@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from whereupon.store import EventStore
@@ -35,6 +35,8 @@ class Kind(Protocol):
       `make_store(engine)`, and installed
     - `environment`: what a worker needs besides; the kit adds the folder and the import path
     - `broker`: what the tests may empty and kill; None where there is none but the ledger's database
+    - `refuses`: the options of `subscriber` that the engine cannot honour with this broker, by name; a
+      `timeout` is that of a function, as any engine can cancel a coroutine
     """
 
     name: str
@@ -42,6 +44,7 @@ class Kind(Protocol):
     store_name: str
     environment: Mapping[str, str]
     broker: Broker | None
+    refuses: Collection[str]
 
     @property
     def store(self) -> EventStore:

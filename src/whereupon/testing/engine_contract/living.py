@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from whereupon.engine_protocol import WakeUp
+from whereupon.relay import Relay
 from whereupon.testing.engine_contract.app import (
     DELAY,
     FANNED_OUT,
-    OPTIONAL,
     Crowded,
     FannedOut,
     Followed,
@@ -20,6 +20,9 @@ from whereupon.testing.engine_contract.app import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whereupon.engine_protocol import Engine
     from whereupon.testing.engine_contract.rig import Rig
 
 _FORGED: Final[list[Any]] = ["1", [True], None, [1.5], {"id": 1}, [[1]], [1, "2"]]
@@ -34,11 +37,11 @@ def every_kind_of_subscriber(rig: Rig) -> None:
     rig.until_quiet()
     names = {each.subscriber.name for each in rig.store.routes if each.event is Told}
     for name in sorted(names - {"hear_even", "publish_once"}):
-        _expect(rig, "done", name, dict.fromkeys(numbers, 1))
-    _expect(rig, "done", "hear_even", {each: 1 for each in numbers if each % 2 == 0})
+        expect(rig, "done", name, dict.fromkeys(numbers, 1))
+    expect(rig, "done", "hear_even", {each: 1 for each in numbers if each % 2 == 0})
     if "publish_once" in names:
-        _expect(rig, "start", "publish_once", dict.fromkeys(numbers, 2))
-        _expect(rig, "done", "follow", dict.fromkeys(numbers, 1))
+        expect(rig, "start", "publish_once", dict.fromkeys(numbers, 2))
+        expect(rig, "done", "follow", dict.fromkeys(numbers, 1))
 
 
 def delay(rig: Rig) -> None:
@@ -59,7 +62,43 @@ def fan_out(rig: Rig) -> None:
     rig.publish(FannedOut(number=number))
     rig.until_quiet()
     for position in range(FANNED_OUT):
-        _expect(rig, "done", f"hear_{position}", {number: 1})
+        expect(rig, "done", f"hear_{position}", {number: 1})
+
+
+def fan_out_in_one_call(rig: Rig) -> None:
+    """Relay one event for twenty subscribers on two queues, and count how often the engine is called."""
+    rig.end_workers()
+    number = rig.number()
+    rig.publish(FannedOut(number=number))
+    counted = _Counted(cast("Engine", rig.store.engine))
+    connection = rig.store.ledger.connect()
+    try:
+        sent = Relay(rig.store, cast("Engine", counted)).turn(connection)
+    finally:
+        connection.close()
+    assert sent == FANNED_OUT, f"{sent} wake-ups"  # noqa: S101
+    queues = [sorted({each.subscriber.options.queue for each in call}) for call in counted.calls]
+    assert sorted(queues) == [["default"], ["other"]], f"calls of enqueue: {queues}"  # noqa: S101
+    rig.at_least(1)
+    rig.until_quiet()
+    for position in range(FANNED_OUT):
+        expect(rig, "done", f"hear_{position}", {number: 1})
+
+
+class _Counted:
+    """An engine that notes each call of enqueue, and passes it on."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.calls: list[Sequence[WakeUp]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Note a call, and pass it on."""
+        self.calls.append(wake_ups)
+        self._engine.enqueue(wake_ups)
 
 
 def groups(rig: Rig) -> None:
@@ -70,8 +109,8 @@ def groups(rig: Rig) -> None:
     rig.until_quiet()
     once, starts = dict.fromkeys(numbers, 1), dict.fromkeys(numbers, 1) | {numbers[1]: 2}
     for name in ("one_of_a_group", "whole_group"):
-        _expect(rig, "start", name, starts)
-        _expect(rig, "done", name, once)
+        expect(rig, "start", name, starts)
+        expect(rig, "done", name, once)
 
 
 def retries(rig: Rig) -> None:
@@ -81,7 +120,7 @@ def retries(rig: Rig) -> None:
     numbers = {word: rig.number() for word in words}
     rig.publish(*[Happened(number=number, what=word) for word, number in numbers.items()])
     rig.until_quiet()
-    _expect(rig, "start", "act", {numbers[word]: starts for word, starts in words.items()})
+    expect(rig, "start", "act", {numbers[word]: starts for word, starts in words.items()})
     if rig.store.is_tracked:
         assert rig.parked() == ["attempts", "subscriber"], f"parked: {rig.parked()}"  # noqa: S101
 
@@ -92,7 +131,7 @@ def follow_ups(rig: Rig) -> None:
     number = rig.number()
     rig.publish(Happened(number=number, what="follow"))
     rig.until_quiet()
-    _expect(rig, "done", "follow", {number: 1})
+    expect(rig, "done", "follow", {number: 1})
 
 
 def concurrency(rig: Rig) -> None:
@@ -101,7 +140,7 @@ def concurrency(rig: Rig) -> None:
     numbers = [rig.number() for _ in range(8)]
     rig.publish(*[Crowded(number=each) for each in numbers])
     rig.until_quiet()
-    _expect(rig, "done", "one_at_a_time", dict.fromkeys(numbers, 1))
+    expect(rig, "done", "one_at_a_time", dict.fromkeys(numbers, 1))
     words: dict[int, str] = {}
     for line in rig.log():
         if line.subscriber == "one_at_a_time":
@@ -119,7 +158,7 @@ def time_limits(rig: Rig) -> None:
     rig.publish(Told(number=number, what="too long"))
     rig.until_quiet(60)
     for name in names:
-        _expect(rig, "start", name, {number: 2})
+        expect(rig, "start", name, {number: 2})
         assert not rig.count("done", name)[number], f"{name} has ended"  # noqa: S101
     if rig.store.is_tracked:
         assert len(rig.parked()) - before == len(names), "each is parked"  # noqa: S101
@@ -133,18 +172,8 @@ def time_limits_in_groups(rig: Rig) -> None:
     numbers = [rig.number() for _ in range(3)]
     rig.publish(*[Paced(number=each) for each in numbers])
     rig.until_quiet()
-    _expect(rig, "start", "limited_each", dict.fromkeys(numbers, 1))
-    _expect(rig, "done", "limited_each", dict.fromkeys(numbers, 1))
-
-
-def refused_options(rig: Rig) -> None:
-    """Ask whether the engine takes only options that it honours."""
-    engine = rig.store.engine
-    taken = {each.subscriber.name for each in rig.store.routes}
-    for name in set(OPTIONAL) - taken:
-        assert engine is not None, f"no engine has refused {name}"  # noqa: S101
-    if engine is not None and "hasty" in taken:
-        assert engine.features.priority, "priority= is taken, and does nothing"  # noqa: S101
+    expect(rig, "start", "limited_each", dict.fromkeys(numbers, 1))
+    expect(rig, "done", "limited_each", dict.fromkeys(numbers, 1))
 
 
 def duplicates(rig: Rig) -> None:
@@ -157,7 +186,7 @@ def duplicates(rig: Rig) -> None:
     rig.until_quiet()
     rig.store.engine.enqueue(again)  # type: ignore[union-attr]
     _settle(rig)
-    _expect(rig, "start", "act", dict.fromkeys(numbers, 1))
+    expect(rig, "start", "act", dict.fromkeys(numbers, 1))
 
 
 def forged_jobs(rig: Rig) -> None:
@@ -170,7 +199,7 @@ def forged_jobs(rig: Rig) -> None:
     rig.publish(Happened(number=number))
     rig.until_quiet()
     _settle(rig)
-    _expect(rig, "start", "act", {number: 1})
+    expect(rig, "start", "act", {number: 1})
     refusal = "that is no wake-up" if rig.store.is_tracked else "that is no event"
     rig.until(lambda: rig.output().count(refusal) >= len(_FORGED))
 
@@ -189,7 +218,7 @@ def _settle(rig: Rig) -> None:
     rig.until(lambda: rig.count("done", "follow")[number])
 
 
-def _expect(rig: Rig, word: str, name: str, expected: dict[int, int]) -> None:
+def expect(rig: Rig, word: str, name: str, expected: dict[int, int]) -> None:
     """Compare what a subscriber has written of these numbers, and of later ones."""
     first = min(expected)
     found = {number: count for number, count in rig.count(word, name).items() if number >= first}

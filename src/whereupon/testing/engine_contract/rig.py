@@ -20,11 +20,12 @@ from whereupon.testing.engine_contract.app import FOLDER, Line, read_log
 from whereupon.testing.recording import using_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
     from whereupon.events import Event
+    from whereupon.ledger_protocol import Record
     from whereupon.testing.engine_contract.kinds import Kind
 
 REPORT: Final = "WHEREUPON_CONTRACT_REPORT"
@@ -76,6 +77,11 @@ class Rig:
         """Publish events together, in a transaction of the application's if it needs one."""
         with self._transaction() as on:
             publish_many(events, on=on)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write what a store has made of events, or what was forged of it, as `publish` does."""
+        with self._transaction() as on:
+            self.store.ledger.write(records, on, strict=self.store.strict)
 
     def at_least(self, count: int) -> None:
         """Start workers until so many are running, and wait until they take jobs."""
@@ -161,6 +167,11 @@ class Rig:
             return is_helper and (process / "cwd").readlink() == self.kind.folder
         except (OSError, UnicodeDecodeError):  # it has ended meanwhile
             return False
+
+    def helper_of(self, pid: int) -> int:
+        """Return the helper process of the worker that a process belongs to."""
+        family, parents = self._family(self.owner(pid)), _parents()
+        return next(each for each in self.helpers() if parents[each] in family)
 
     def owner(self, pid: int) -> subprocess.Popen[bytes]:
         """Return the worker that a process belongs to."""

@@ -45,6 +45,8 @@ class Server:
 class DjangoTasksKind:
     """The command `db_worker` of django-tasks-db."""
 
+    refuses = ("timeout",)
+
     def __init__(self, folder, broker) -> None:
         self.name = f"django-tasks-db-{os.environ['DATABASE']}"
         self.store_name = os.environ["STORE"].replace(".store", ":store")
