@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from whereupon import Event, EventStore, SQLiteLedger, subscribe, subscriber
-from whereupon.deliveries import Claim
+from whereupon import Event, EventStore, RetryIn, SQLiteLedger, subscribe, subscriber
+from whereupon.deliveries import Claim, Retry
 from whereupon.envelopes import seal
-from whereupon.handling import prepare
+from whereupon.handling import handle, prepare
 
 
 class Created(Event, name="ci.created"):
@@ -43,6 +43,13 @@ def atomic(event: Created, connection: sqlite3.Connection): ...
 def atomic_and_limited(event: Created, connection: sqlite3.Connection): ...
 
 
+def patient(event: Created):
+    try:
+        raise ConnectionError("the bank is away")
+    except ConnectionError as error:
+        raise RetryIn(timedelta(seconds=2)) from error
+
+
 @pytest.mark.parametrize(
     ("function", "seconds"), [(plain, None), (limited, 30), (atomic, 5), (atomic_and_limited, 30)]
 )
@@ -70,3 +77,17 @@ def test_the_payload_of_an_older_contract_goes_through_upcast(tmp_path):
     (call,), closes = prepare(store, [claim])
     assert closes == []
     assert call.first.event == Counted(number=7)
+
+
+def test_what_is_kept_of_an_attempt_that_is_to_be_repeated_is_the_error_behind_it(tmp_path):
+    store = EventStore(
+        subscriptions=[subscribe(patient, to=Created)], ledger=SQLiteLedger(tmp_path / "ledger.sqlite3")
+    )
+    (subscription,) = store.plan(Created(number=1)).subscriptions
+    envelope = seal(Created(number=1), {}).to_json().decode()
+    claim = Claim(1, "event", subscription.id, token=1, attempts=0, crashes=0, envelope=envelope)
+    (call,), _ = prepare(store, [claim])
+    ((_, result),) = handle(store, call)
+    assert isinstance(result, Retry)
+    assert result.delay == timedelta(seconds=2)
+    assert result.error.startswith("ConnectionError at ")

@@ -296,12 +296,11 @@ def _failed(
     subscription: Subscription, claim: Claim, error: BaseException, payload: Mapping[str, Any]
 ) -> Result:
     options = subscription.subscriber.options
-    if isinstance(error, Park):
-        return Parked("subscriber", describe_failure(error, payload))
-    if isinstance(error, options.park_on):
+    if isinstance(error, (Park, *options.park_on)):
         return Parked("subscriber", describe_failure(error, payload))
     attempt = claim.attempts + 1
-    reason = describe_failure(error, payload)
+    cause = error.__cause__ if isinstance(error, RetryIn) else None
+    reason = describe_failure(cause or error, payload)
     if attempt >= (attempts_allowed.get() or options.max_attempts):
         return Parked("attempts", reason)
     return Retry(error.delay if isinstance(error, RetryIn) else _backoff(subscription, attempt), reason)
