@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +14,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
+from whereupon.engines.answering import answered
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, NoTransaction, WrongConnection
 from whereupon.ledger.psycopg_connection import OF_PSYCOPG, describe
 
@@ -176,28 +175,17 @@ def _in_time(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
     Nothing is set for the session, as there may be a pooler between.
     """
-    line = socket.socket(fileno=os.dup(connection.fileno()))
-    timers = [
-        threading.Timer(_SECONDS, _cancel, [connection]),
-        threading.Timer(_SECONDS + 1, _cut, [line]),
-    ]
-    for timer in timers:
-        timer.daemon = True
+    timer = threading.Timer(_SECONDS, _cancel, [connection])
+    timer.daemon = True
+    with answered(connection.fileno):
         timer.start()
-    try:
-        yield
-    finally:
-        for timer in timers:
+        try:
+            yield
+        finally:
             timer.cancel()
             timer.join()
-        line.close()
 
 
 def _cancel(connection: psycopg.Connection[Any]) -> None:
     with contextlib.suppress(psycopg.Error):
         connection.cancel_safe(timeout=_SECONDS)
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
