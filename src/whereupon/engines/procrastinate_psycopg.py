@@ -47,7 +47,7 @@ class Connections:
         """
         conninfo = self.conninfo()
         try:
-            with translated(conninfo):
+            with translated(describe(conninfo)):
                 opened = getattr(self._local, "connection", None)
                 if opened is None:
                     opened = self._local.connection = _connected(conninfo)
@@ -95,8 +95,8 @@ def conninfo_of(connector: Any) -> str:
 
 
 @contextlib.contextmanager
-def translated(conninfo: str) -> Iterator[None]:
-    """Turn what goes wrong with a database into `EngineUnavailable`, which names it without the password."""
+def translated(place: str) -> Iterator[None]:
+    """Turn what goes wrong with the database at a place into `EngineUnavailable`."""
     try:
         yield
     except (ConnectorException, psycopg.Error, OSError) as failure:
@@ -109,9 +109,7 @@ def translated(conninfo: str) -> Iterator[None]:
             problem = "has no tables of Procrastinate, or older ones"
             fix = "procrastinate --app=… schema --apply"
         text = str(error).strip().partition("\n")[0]
-        raise EngineUnavailable(
-            f"{describe(conninfo)} {problem} ({type(error).__name__}: {text})", fix=fix
-        ) from failure
+        raise EngineUnavailable(f"{place} {problem} ({type(error).__name__}: {text})", fix=fix) from failure
 
 
 def joinable(on: object | None) -> Joinable:
@@ -147,6 +145,12 @@ def refuse_coroutines(connection: Joinable) -> psycopg.Connection[Any]:
             "publish cannot wait for psycopg.AsyncConnection", fix="await apublish(event, on=...)"
         )
     return connection
+
+
+def place_of(connection: Joinable) -> str:
+    """Say where a connection leads, without the password; to ask for all of its conninfo takes 0.2 ms."""
+    info = connection.info
+    return f"postgresql://{info.host or 'localhost'}:{info.port}/{info.dbname}"
 
 
 def is_awaited(connection: Joinable) -> bool:
