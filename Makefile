@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 INSTALL = $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install --quiet --python $(BIN)/python" || echo "$(BIN)/python -m pip install --quiet --disable-pip-version-check")
 INPUTS := pyproject.toml constraints.txt
 CLOCK := tests/engines tests/bench tests/crash
+FULL_SIZE = WHEREUPON_BACKLOG=$(or $(BACKLOG),5000) WHEREUPON_KILLS=$(or $(KILLS),100) \
+	WHEREUPON_BOUND_BACKLOG=20000 PYTEST_ADDOPTS="-o faulthandler_timeout=7200"
 
-.PHONY: help demo django-shop fastapi-shop test check bench crash docs clean
+.PHONY: help demo django-shop fastapi-shop test check bench crash engines docs clean
 
 help:
 	@echo "make demo    publish a repository's history as events, kill the worker, lose nothing"
@@ -16,6 +18,7 @@ help:
 	@echo "make check   format, lint, types, architecture"
 	@echo "make bench   measure against peers; writes bench/results"
 	@echo "make crash   the fault rig: kill publishers and workers; ROUNDS=1000 for more"
+	@echo "make engines the cases of all engines at full size, for hours; ENGINES='rq dramatiq' for some"
 	@echo "make docs    build the documentation into site/"
 
 $(BIN)/python:
@@ -80,6 +83,13 @@ bench: $(VENV)/.bench
 
 crash: $(VENV)/.test
 	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),100)
+
+engines: $(VENV)/.test
+	@failed=; for engine in $(or $(ENGINES),local celery procrastinate dramatiq rq django_tasks); do \
+		echo "$$engine, backlogs of $(or $(BACKLOG),5000) deliveries, $(or $(KILLS),100) kills ..."; \
+		$(FULL_SIZE) $(BIN)/python -m pytest -q -m "exhaustive or not exhaustive" tests/engines/$$engine $(ARGS) \
+			|| failed="$$failed $$engine"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 docs: $(VENV)/.docs
 	@$(BIN)/zensical build --clean

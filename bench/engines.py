@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench.peers import import_peer
+from tests import rabbitmq_server
+
+from bench.peers import PeerMissing, django_project, import_peer
 from bench.postgres import postgres
 from bench.redis_server import redis_server
 from whereupon.engine_protocol import Engine
@@ -33,6 +35,7 @@ class Measured(NamedTuple):
     sending: Callable[[str], tuple[Engine, Send]]
     ping: Callable[[str], Callable[[], object]]
     jobs: int = 3_000
+    unlike: str = ""
 
 
 @contextmanager
@@ -42,13 +45,36 @@ def _redis() -> Iterator[str]:
 
 
 @contextmanager
-def _procrastinate_tables() -> Iterator[str]:
+def _rabbitmq() -> Iterator[str]:
+    program = rabbitmq_server.program()
+    if program is None:
+        raise PeerMissing(f"RabbitMQ is not installed: {rabbitmq_server.WAY}")
+    server = rabbitmq_server.RabbitMQ(program)
+    try:
+        yield server.url
+    finally:
+        server.end()
+
+
+@contextmanager
+def procrastinate_tables() -> Iterator[str]:
+    """Start a server with Procrastinate's tables in a database, and give its URL. Raises `PeerMissing`."""
     peer = import_peer("procrastinate")
     with postgres() as server:
         url = server.new_database("jobs")
         with peer.App(connector=peer.SyncPsycopgConnector(conninfo=url)).open() as app:
             app.schema_manager.apply_schema()
         yield url
+
+
+@contextmanager
+def _django_tables() -> Iterator[str]:
+    import_peer("django_tasks_db")
+    with postgres() as server:
+        url = server.new_database("jobs")
+        django_project.set_up(url)
+        yield url
+        django_project.django_db().connection.close()
 
 
 def _ping_redis(broker: str) -> Callable[[], object]:
@@ -61,6 +87,11 @@ def _ping_postgres(broker: str) -> Callable[[], object]:
     return lambda: connection.execute("SELECT 1").fetchone()
 
 
+def _ping_rabbitmq(broker: str) -> Callable[[], object]:
+    channel = import_peer("kombu").Connection(broker).default_channel
+    return lambda: channel.basic_qos(prefetch_size=0, prefetch_count=1, a_global=False)
+
+
 def _celery(broker: str) -> tuple[Engine, Send]:
     app = import_peer("celery").Celery("bench", broker=broker)
     from whereupon.engines.celery import CeleryEngine
@@ -71,11 +102,10 @@ def _celery(broker: str) -> tuple[Engine, Send]:
 
 def _dramatiq(broker: str) -> tuple[Engine, Send]:
     peer = import_peer("dramatiq")
-    from dramatiq.brokers.redis import RedisBroker
-
+    from bench.shop.dramatiq_brokers import broker_at
     from whereupon.engines.dramatiq import DramatiqEngine
 
-    own: Any = RedisBroker(url=broker)  # type: ignore[no-untyped-call]
+    own = broker_at(broker)
     return DramatiqEngine(own), peer.actor(_nothing, actor_name="bench.bare", broker=own).send
 
 
@@ -98,20 +128,32 @@ def _procrastinate(broker: str) -> tuple[Engine, Send]:
     return ProcrastinateEngine(app), lambda place: task.defer(place=place)
 
 
+def _django_tasks(broker: str) -> tuple[Engine, Send]:  # noqa: ARG001 - which Django knows
+    from bench.shop.django_app import bare
+    from whereupon.engines.django_tasks import DjangoTasksEngine
+
+    return DjangoTasksEngine(), bare.enqueue
+
+
 def _nothing(place: int) -> None:
     """Do nothing."""
 
 
 BROKER = "BENCH_BROKER"
 """The environment variable that names the broker to a worker."""
+_CONFIRMED = "; ours is confirmed by the broker, the loop is not"
+_CELERY_WORKER = ("celery", "-A", "bench.shop.celery_app:app", "worker", "-c", "2")
+_DRAMATIQ_WORKER = ("dramatiq", "-p", "2", "bench.shop.dramatiq_app:broker")
 ENGINES = {
-    "celery": Measured(
-        "Celery on Redis", ".delay()", ("celery", "-A", "bench.shop.celery_app:app", "worker", "-c", "2"),
-        _redis, _celery, _ping_redis,
+    "celery": Measured("Celery on Redis", ".delay()", _CELERY_WORKER, _redis, _celery, _ping_redis),
+    "celery-rabbitmq": Measured(
+        "Celery on RabbitMQ", ".delay()", _CELERY_WORKER, _rabbitmq, _celery, _ping_rabbitmq,
+        unlike=_CONFIRMED,
     ),
-    "dramatiq": Measured(
-        "Dramatiq on Redis", "send()", ("dramatiq", "-p", "2", "bench.shop.dramatiq_app:broker"),
-        _redis, _dramatiq, _ping_redis,
+    "dramatiq": Measured("Dramatiq on Redis", "send()", _DRAMATIQ_WORKER, _redis, _dramatiq, _ping_redis),
+    "dramatiq-rabbitmq": Measured(
+        "Dramatiq on RabbitMQ", "send()", _DRAMATIQ_WORKER, _rabbitmq, _dramatiq, _ping_rabbitmq,
+        unlike=_CONFIRMED,
     ),
     "rq": Measured(
         "RQ, without forks", "enqueue()", ("bench.shop.rq_worker",), _redis, _rq, _ping_redis, jobs=1_000
@@ -119,7 +161,12 @@ ENGINES = {
     "procrastinate": Measured(
         "Procrastinate", "defer()",
         ("procrastinate", "--app", "bench.shop.procrastinate_app.app", "worker", "--concurrency", "10"),
-        _procrastinate_tables, _procrastinate, _ping_postgres, jobs=1_500,
+        procrastinate_tables, _procrastinate, _ping_postgres, jobs=1_500,
+    ),
+    "django-tasks": Measured(
+        "Django Tasks", "enqueue()",
+        ("django", "db_worker", "--settings", "bench.shop.django_settings", "--no-startup-delay"),
+        _django_tables, _django_tasks, _ping_postgres, jobs=600,
     ),
 }  # fmt: skip
 """By the word in the name of the row."""

@@ -28,11 +28,6 @@ class Server:
         """Return how a database is reached."""
         return self._server.socket_url(database)
 
-    @property
-    def address(self) -> tuple[str, int, str]:
-        """Return the folder of the socket, the port and the user, for those who take no URL."""
-        return str(self._server.folder), self._server.port, "whereupon"
-
     def new_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database, empty or a copy of another one, and return its URL."""
         with closing(self.connect("postgres")) as connection:

@@ -51,13 +51,6 @@ def on_our_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-@contextmanager
-def redis_on_our_core() -> Iterator[int]:
-    """Start a server, and keep it and this process on one core. Raises `PeerMissing`."""
-    with on_our_core(), redis_server() as port:
-        yield port
-
-
 def connect(port: int) -> Any:
     """Return a client of a server, once that answers."""
     redis = import_peer("redis")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import kombu
 
-from tests.postgres_server import free_port
-from tests.servers import missing, wait_for_port
+from tests import rabbitmq_server
+from tests.postgres_server import free_port, wait_for_port
+from tests.servers import missing
 
 
 class Redis:
@@ -78,46 +75,14 @@ class Redis:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class RabbitMQ:
-    """A node of its own, with its own name and no port but that of AMQP."""
+class RabbitMQ(rabbitmq_server.RabbitMQ):
+    """A node that can lose its queues, and is asked as rabbitmqctl does."""
 
     def __init__(self) -> None:
-        found = shutil.which("rabbitmq-server") or shutil.which("rabbitmq-server", path="/usr/sbin")
-        if found is None:
-            missing("RabbitMQ", "apt install rabbitmq-server")
-        script = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's command asks for its own user
-        self._program = str(script) if script.exists() else found
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="whereupon-rabbitmq-"))
-        self.node = f"whereupon{self.port}@localhost"
-        (self.folder / "enabled_plugins").write_text("[].\n")
-        (self.folder / "conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ndisk_free_limit.absolute = 50MB\n"
-        )
-        self._environment = os.environ | {
-            "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_CONFIG_FILE": str(self.folder / "conf"),
-            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "env"),
-            "RABBITMQ_DIST_PORT": str(free_port()),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
-            "HOME": str(self.folder),
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
-
-    def start(self) -> None:
-        with (self.folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                [self._program], env=self._environment, stdout=output, stderr=output, start_new_session=True
-            )
-        wait_for_port(self.port, seconds=60)
+        program = rabbitmq_server.program()
+        if program is None:
+            missing("RabbitMQ", rabbitmq_server.WAY)
+        super().__init__(program)
 
     def lose_everything(self) -> None:
         for queue in self._queues():
@@ -138,24 +103,6 @@ class RabbitMQ:
         program = script if script.exists() else "rabbitmqctl"
         done = subprocess.run(
             [program, "-q", "-n", self.node, *words],
-            env=self._environment, capture_output=True, text=True, check=True,
+            env=self.environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return done.stdout
-
-    @property
-    def pid(self) -> int:
-        return int((self.folder / "pid").read_text())
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        pid = self.folder / "pid"
-        if pid.exists():
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(pid.read_text()), signal.SIGKILL)
-        time.sleep(0.2)
-
-    def end(self) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)

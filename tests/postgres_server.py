@@ -9,10 +9,13 @@ import functools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,6 +65,23 @@ class PostgreSQL:
         """Stop the server: `immediate` is a crash, as after a power cut that kept what was flushed."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop", check=False)
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the server answer nobody, while the system still takes connections for it."""
+        import psycopg
+
+        with closing(psycopg.connect(self.url())) as connection:
+            others = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            pids = [pid for (pid,) in connection.execute(others)]
+        pids.append(int((self._data / "postmaster.pid").read_text().split()[0]))
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def end(self) -> None:
         """Stop the server and delete its folder."""
         self.stop()
@@ -82,6 +102,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for_port(port: int, seconds: float = 10.0) -> None:
+    """Wait until somebody listens on a port. Raises `TimeoutError`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens on port {port}")
+        time.sleep(0.02)
 
 
 def _has_user(name: str) -> bool:

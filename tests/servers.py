@@ -10,17 +10,15 @@ import atexit
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.postgres_server import WAY, PostgreSQL, binaries, free_port
+from tests.postgres_server import WAY, PostgreSQL, binaries, free_port, wait_for_port
 
 
 class PgBouncer:
@@ -51,17 +49,6 @@ class PgBouncer:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def wait_for_port(port: int, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody listens on port {port}")
-        time.sleep(0.02)
 
 
 def pgbouncer(server: PostgreSQL) -> PgBouncer:

@@ -10,26 +10,9 @@ import functools
 from typing import Any
 
 from bench.peers import import_peer
+from bench.peers.django_project import django_db
 
 _APP = "bench"
-
-
-def set_up(folder: str, port: int, database: str, user: str) -> None:
-    """Point Django to one database and make the peer's tables. Once for each process."""
-    settings = import_peer("django.conf").settings
-    if not settings.configured:
-        settings.configure()
-    place = {"HOST": folder, "PORT": port, "NAME": database, "USER": user}
-    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **place}}
-    settings.INSTALLED_APPS = ["django_outbox_pattern"]
-    import_peer("django_outbox_pattern")
-    import_peer("django").setup()
-    import_peer("django.core.management").call_command("migrate", verbosity=0)
-
-
-def django_db() -> Any:
-    """Return `django.db`."""
-    return import_peer("django.db")
 
 
 @functools.cache

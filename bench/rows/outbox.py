@@ -15,7 +15,9 @@ from contextlib import closing
 from functools import partial
 
 from bench.lines import Line, better_by
-from bench.peers.django_outbox import django_db, new_row, set_up
+from bench.peers import import_peer
+from bench.peers.django_outbox import new_row
+from bench.peers.django_project import django_db, set_up
 from bench.postgres import postgres
 from bench.scale import Scale
 from bench.shop.event_store import fanning_out, installed
@@ -28,10 +30,10 @@ _WARM_UP = 3
 
 def measure(scale: Scale) -> list[Line]:
     """Save and publish by turns, each in a transaction of its own."""
+    import_peer("django_outbox_pattern")
     with postgres() as server:
         ledger = server.new_ledger("application")
-        folder, port, user = server.address
-        set_up(folder, port, "application", user)
+        set_up(server.url("application"))
         with closing(django_db().connection):
             candidates: dict[tuple[str, int], Callable[[], None]] = {}
             for count in _COUNTS:

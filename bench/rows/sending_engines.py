@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from bench.engines import ENGINES, Send
+from bench.engines import ENGINES, Measured, Send
 from bench.lines import Line, better_by
 from bench.redis_server import on_our_core
 from bench.rounds import shuffled
@@ -39,7 +39,7 @@ def measure(name: str, scale: Scale) -> list[Line]:
         _close(engine)
     # the first round makes connections and is not counted
     medians = {key: statistics.median(each[1:]) for key, each in times.items()}
-    return [_line(measured.title, measured.call, size, medians) for size in _SIZES]
+    return [_line(measured, size, medians) for size in _SIZES]
 
 
 def _loop(send: Send, size: int) -> None:
@@ -61,15 +61,15 @@ def _median_of(function: Callable[[], object], calls: int) -> float:
     return statistics.median(times)
 
 
-def _line(title: str, call: str, size: int, medians: dict[_Key, float]) -> Line:
+def _line(measured: Measured, size: int, medians: dict[_Key, float]) -> Line:
     ours, loop = medians["ours", size], medians["loop", size]
     return Line(
-        name=f"wake-ups for {size} to {title}",
+        name=f"wake-ups for {size} to {measured.title}",
         ours=ours,
-        against=f"{call} in a loop",
+        against=f"{measured.call} in a loop",
         theirs=loop,
         ratio=better_by(ours, loop),
         note=f"in the relay, never in the publisher; an answer takes {medians['ping', 0] * 1e6:.0f} µs;"
-        " server and sender on one core",
+        f" server and sender on one core{measured.unlike}",
         details={"ping": medians["ping", 0]},
     )

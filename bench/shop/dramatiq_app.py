@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 
 from bench.marks import marks
 from bench.shop import event_store
+from bench.shop.dramatiq_brokers import broker_at
 from whereupon.engines.dramatiq import DramatiqEngine
 
-broker = RedisBroker(url=os.environ["BENCH_BROKER"])  # type: ignore[no-untyped-call]
+broker = broker_at(os.environ["BENCH_BROKER"])
 dramatiq.set_broker(broker)
 if event_store.LEDGER in os.environ:
     store = event_store.noting(event_store.named_ledger(), DramatiqEngine(broker))

@@ -54,14 +54,9 @@ def fanning_out_on(engine: Engine, count: int) -> EventStore:
     return store
 
 
-def handing_off(broker: str, count: int) -> EventStore:
-    """Build the same without a ledger: its events are handed to Celery."""
-    from celery import Celery
-
-    from whereupon.engines.celery import CeleryEngine
-
+def handing_off(engine: Engine, count: int) -> EventStore:
+    """Build the same without a ledger: its events are handed to the engine."""
     subscriptions = [subscribe(silent(number), to=PipelineCreated) for number in range(count)]
-    engine = CeleryEngine(Celery(f"bench{count}", broker=broker))
     store = EventStore(subscriptions=subscriptions, engine=engine)
     engine.register(store)
     return store

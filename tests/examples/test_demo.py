@@ -11,6 +11,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 from tests.broker_servers import Redis
+from tests.postgres_server import PostgreSQL
+from tests.servers import own_postgres
 
 from whereupon.cli import main
 
@@ -50,21 +52,31 @@ def test_a_real_repository(run_demo, hostile, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "engine", ["celery", pytest.param("dramatiq", marks=EXHAUSTIVE), pytest.param("rq", marks=EXHAUSTIVE)]
+    ("engine", "start"),
+    [
+        ("celery", Redis),
+        pytest.param("dramatiq", Redis, marks=EXHAUSTIVE),
+        pytest.param("rq", Redis, marks=EXHAUSTIVE),
+        pytest.param("procrastinate", own_postgres, marks=EXHAUSTIVE),
+    ],
 )
-def test_on_an_engine(run_demo, tmp_path, engine):
+def test_on_an_engine(run_demo, tmp_path, engine, start):
     """The same with the workers of an engine, of which the process that handles is killed too."""
-    redis = Redis()
+    server = start()
     try:
-        done = run_demo(tmp_path, "--pushes", "20", "--engine", engine, "--broker", redis.url)
+        done = run_demo(tmp_path, "--pushes", "20", "--engine", engine, "--broker", url_of(server))
     finally:
-        redis.end()
+        server.end()
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^published [\d,]+ events, [\d,]+ deliveries; lost 0$", done.stdout, re.MULTILINE)
     assert "duplicates of effects 0" in lines(done)
     assert re.search(
         r"SIGKILL to the worker, processes \d+ and \d+, with \d+ deliver(y|ies) in hand", done.stdout
     )
+
+
+def url_of(server):
+    return server.url() if isinstance(server, PostgreSQL) else server.url
 
 
 def test_an_engine_whose_broker_is_away(run_demo, tmp_path):

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
@@ -21,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from whereupon.engine_protocol import Features
 from whereupon.engines import django_tasks_jobs
+from whereupon.engines.answering import SECONDS, Apart
 from whereupon.engines.beside import name_of
 from whereupon.engines.delivering import Deliverer
 from whereupon.engines.helper import Helper
@@ -37,7 +39,7 @@ except ImportError:
     from django_tasks.backends.immediate import ImmediateBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
     from whereupon.engine_protocol import WakeUp
@@ -74,6 +76,7 @@ class DjangoTasksEngine:
         self._store_name = store_name
         self._tasks: dict[str, Any] = {}
         self._swept_at = -_SWEEP
+        self._apart: Apart | None = None
 
     @property
     def _backend(self) -> Any:
@@ -178,7 +181,7 @@ class DjangoTasksEngine:
         return task(priority=priority, queue_name=options.queue, backend=self._alias)(handle)
 
     def enqueue(self, wake_ups: Sequence[WakeUp]) -> None:
-        """Send wake-ups, one by one; with django-tasks-db in one transaction.
+        """Send wake-ups one by one, and wait seconds for each; with django-tasks-db in one transaction.
 
         Raises `EngineUnavailable`, `InvalidConfiguration`.
         """
@@ -190,7 +193,9 @@ class DjangoTasksEngine:
         try:
             with database.together() if database else contextlib.nullcontext():
                 for each in wake_ups:
-                    self._tasks[job_name(each.subscriber)].enqueue(**{ARGUMENT: [each.delivery]})
+                    job = self._tasks[job_name(each.subscriber)]
+                    send = partial(job.enqueue, **{ARGUMENT: [each.delivery]})
+                    send() if database else self._send_apart(send)
                 self._sweep(database)
         except Exception as error:  # whatever the backend's driver raises
             self.close()
@@ -199,6 +204,13 @@ class DjangoTasksEngine:
                 f"{self._name()}{place} takes no jobs ({type(error).__name__}: {error})",
                 fix="start its server, run migrate, or mend TASKS and DATABASES; nothing is lost",
             ) from error
+
+    def _send_apart(self, send: Callable[[], object]) -> None:
+        """Send to a backend whose line to its server is not to be had, and wait only so long."""
+        self._apart = self._apart or Apart("whereupon-django-tasks")
+        if self._apart.is_late:
+            raise TimeoutError("an earlier job has not been taken yet")
+        self._apart.within(SECONDS, send)
 
     def _has_no_workers(self) -> bool:
         return isinstance(self._backend, ImmediateBackend | DummyBackend)

@@ -16,10 +16,11 @@ from django_tasks_db.backend import DatabaseBackend
 from django_tasks_db.compat import TaskResultStatus, task_finished
 from django_tasks_db.models import DBTaskResult
 
+from whereupon.engines.answering import answered
 from whereupon.engines.django_tasks_jobs import PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from whereupon.ledger_protocol import Finding
 
@@ -40,28 +41,58 @@ def _connection() -> Any:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Let all jobs that are sent in here arrive, or none, within a few seconds."""
+    """Let all jobs that are sent in here arrive, or none, within a few seconds.
+
+    Raises what Django raises of a database, and `TimeoutError`.
+    """
     connection = _connection()
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
-        _connect(connection)
     block: Any = transaction.atomic(using=connection.alias)
-    with block:
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
-        yield
+    with _connecting_soon(connection), _answered(connection) as ask:
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+            connection.close_if_health_check_failed()
+            connection.ensure_connection()
+        with block:
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
+            yield
+            ask()  # for the commit
 
 
-def _connect(connection: Any) -> None:
-    """Connect within a few seconds, whatever the settings of the alias say to others."""
+@contextlib.contextmanager
+def _connecting_soon(connection: Any) -> Iterator[None]:
+    """Let Django connect within a few seconds, whatever the settings of the alias say to others."""
     own = connection.settings_dict
     if connection.vendor in {"postgresql", "mysql"}:
         connection.settings_dict = own | {"OPTIONS": {"connect_timeout": _SECONDS} | own["OPTIONS"]}
     try:
-        connection.ensure_connection()
+        yield
     finally:
         connection.settings_dict = own
+
+
+@contextlib.contextmanager
+def _answered(connection: Any) -> Iterator[Callable[[], None]]:
+    """Cut the line to a PostgreSQL that does not answer a statement at all; gives what begins another one."""
+    if connection.vendor != "postgresql":
+        yield lambda: None
+        return
+
+    def find() -> int:
+        found: int = connection.connection.fileno()  # of the one that it has by then
+        return found
+
+    def execute(run: Any, *statement: Any) -> Any:
+        line.ask()
+        try:
+            return run(*statement)
+        finally:
+            if line.is_cut:
+                connection.close()  # or Django would connect anew at the end of the transaction
+
+    with answered(find) as line, connection.execute_wrapper(execute):
+        yield line.ask
 
 
 def close() -> None:
@@ -105,7 +136,7 @@ def findings(backend: str) -> Iterator[Finding]:
                 enqueued_at__lt=timezone.now() - _UNTAKEN,
             )
             queues = set(waiting.values_list("queue_name", flat=True))
-    except DatabaseError as error:
+    except (DatabaseError, TimeoutError) as error:
         close()
         yield "error", f"the database of django-tasks-db, {place()}, cannot be used: {error}"
         return

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import dramatiq
@@ -17,6 +15,8 @@ import pika
 from dramatiq.errors import BrokerConnectionError
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from whereupon.engines.answering import Apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,11 +45,11 @@ class RabbitMQSender:
         self._broker = broker
         self._channel: Any = None
         self._returned: list[bytes] = []
-        self._thread = _Thread()
+        self._apart = Apart("whereupon-rabbitmq")
 
     def send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
         """Send messages, and wait until the server has all of them. Raises an OSError."""
-        self._thread.within(_AT_MOST, lambda: self._send(messages))
+        self._within(lambda: self._send(messages))
 
     def _send(self, messages: Sequence[dramatiq.Message[Any]]) -> None:
         is_used = self._channel is not None
@@ -106,9 +106,7 @@ class RabbitMQSender:
 
     def findings(self, queues: AbstractSet[str]) -> Iterator[Finding]:
         """Yield whether RabbitMQ answers, and which queues nobody consumes. Raises an OSError."""
-        idle = self._thread.within(
-            _AT_MOST, lambda: [each for each in sorted(queues) if not self._consumers(each)]
-        )
+        idle = self._within(lambda: [each for each in sorted(queues) if not self._consumers(each)])
         yield "ok", f"{self.place} answers"
         for queue in idle:
             yield "error", f"no worker consumes the queue {queue}; start one with dramatiq"
@@ -125,9 +123,16 @@ class RabbitMQSender:
     def close(self) -> None:
         """Close the connection, if that is possible in time."""
         try:
-            self._thread.within(0 if self._thread.is_late else _SECONDS, self._disconnect)
+            self._apart.within(0 if self._apart.is_late else _SECONDS, self._disconnect)
         finally:
-            self._thread.end()
+            self._apart.end()
+
+    def _within(self, work: Callable[[], _T]) -> _T:
+        """Return what a function returns that pika may hold up. Raises an OSError."""
+        try:
+            return self._apart.within(_AT_MOST, work)
+        except (AMQPError, AMQPConnectorException, BrokerConnectionError) as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
 
     def _disconnect(self) -> None:
         channel, self._channel = self._channel, None
@@ -143,39 +148,3 @@ def _with_deadlines(given: Parameters) -> Any:
     parameters.connection_attempts = 1
     parameters.heartbeat = 0  # nobody would send any while there is nothing to send
     return parameters
-
-
-class _Thread:
-    """Runs one thing after another on a thread of its own, on which pika may wait as long as it likes."""
-
-    def __init__(self) -> None:
-        self.is_late = False
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name="whereupon-rabbitmq", daemon=True).start()
-
-    def within(self, seconds: float, work: Callable[[], _T]) -> _T:
-        """Return what a function returns there. Raises an OSError when it takes longer, or pika fails."""
-        future: Future[_T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
-                future.set_exception(error)
-
-        self._work.put(run)
-        try:
-            return future.result(seconds)
-        except TimeoutError:
-            self.is_late = True
-            raise TimeoutError(f"no answer within {seconds:g} s") from None
-        except (AMQPError, AMQPConnectorException, BrokerConnectionError) as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
-
-    def end(self) -> None:
-        """Let the thread end when it has nothing left to do."""
-        self._work.put(None)
-
-    def _run(self) -> None:
-        while work := self._work.get():
-            work()

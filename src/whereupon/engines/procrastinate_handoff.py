@@ -13,9 +13,16 @@ from procrastinate.jobs import Job as NativeJob
 from procrastinate.manager import JobManager
 
 from whereupon.engines.jobs import ARGUMENT, job_name
-from whereupon.engines.procrastinate_psycopg import is_awaited, joinable, refuse_coroutines, translated
+from whereupon.engines.procrastinate_psycopg import (
+    is_awaited,
+    joinable,
+    place_of,
+    refuse_coroutines,
+    translated,
+)
 from whereupon.engines.receiving import argument_of
 from whereupon.errors import EngineUnavailable, NoTransaction
+from whereupon.ledger.psycopg_connection import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +67,7 @@ class Sender:
             self._send_by_django(jobs)
             return
         connection = refuse_coroutines(joinable(on))
-        with translated(connection.info.dsn):
+        with translated(place_of(connection)):
             self._jobs.batch_defer_jobs(jobs, connection=connection)
 
     async def asend(self, messages: Sequence[Message], on: object | None) -> None:
@@ -70,7 +77,7 @@ class Sender:
             await sync_to_async(self._send_by_django)(jobs)
             return
         connection = joinable(on)
-        with translated(connection.info.dsn):
+        with translated(place_of(connection)):
             if is_awaited(connection):
                 await self._awaited.batch_defer_jobs_async(jobs, connection=connection)
             else:
@@ -96,7 +103,7 @@ class Sender:
                 )
             names = ", ".join(sorted({each.task_name for each in jobs}))
             _log.warning("published outside of a transaction, so jobs of %s are committed alone", names)
-        with translated(self._connections.conninfo()):
+        with translated(describe(self._connections.conninfo())):
             JobManager(self._connector).batch_defer_jobs(jobs)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +14,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
+from whereupon.engines.answering import answered
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, NoTransaction, WrongConnection
 from whereupon.ledger.psycopg_connection import OF_PSYCOPG, describe
 
@@ -48,7 +47,7 @@ class Connections:
         """
         conninfo = self.conninfo()
         try:
-            with translated(conninfo):
+            with translated(describe(conninfo)):
                 opened = getattr(self._local, "connection", None)
                 if opened is None:
                     opened = self._local.connection = _connected(conninfo)
@@ -96,8 +95,8 @@ def conninfo_of(connector: Any) -> str:
 
 
 @contextlib.contextmanager
-def translated(conninfo: str) -> Iterator[None]:
-    """Turn what goes wrong with a database into `EngineUnavailable`, which names it without the password."""
+def translated(place: str) -> Iterator[None]:
+    """Turn what goes wrong with the database at a place into `EngineUnavailable`."""
     try:
         yield
     except (ConnectorException, psycopg.Error, OSError) as failure:
@@ -110,9 +109,7 @@ def translated(conninfo: str) -> Iterator[None]:
             problem = "has no tables of Procrastinate, or older ones"
             fix = "procrastinate --app=… schema --apply"
         text = str(error).strip().partition("\n")[0]
-        raise EngineUnavailable(
-            f"{describe(conninfo)} {problem} ({type(error).__name__}: {text})", fix=fix
-        ) from failure
+        raise EngineUnavailable(f"{place} {problem} ({type(error).__name__}: {text})", fix=fix) from failure
 
 
 def joinable(on: object | None) -> Joinable:
@@ -150,6 +147,12 @@ def refuse_coroutines(connection: Joinable) -> psycopg.Connection[Any]:
     return connection
 
 
+def place_of(connection: Joinable) -> str:
+    """Say where a connection leads, without the password; to ask for all of its conninfo takes 0.2 ms."""
+    info = connection.info
+    return f"postgresql://{info.host or 'localhost'}:{info.port}/{info.dbname}"
+
+
 def is_awaited(connection: Joinable) -> bool:
     """Tell whether a connection is one of coroutines."""
     return isinstance(connection, psycopg.AsyncConnection)
@@ -176,28 +179,17 @@ def _in_time(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
     Nothing is set for the session, as there may be a pooler between.
     """
-    line = socket.socket(fileno=os.dup(connection.fileno()))
-    timers = [
-        threading.Timer(_SECONDS, _cancel, [connection]),
-        threading.Timer(_SECONDS + 1, _cut, [line]),
-    ]
-    for timer in timers:
-        timer.daemon = True
+    timer = threading.Timer(_SECONDS, _cancel, [connection])
+    timer.daemon = True
+    with answered(connection.fileno):
         timer.start()
-    try:
-        yield
-    finally:
-        for timer in timers:
+        try:
+            yield
+        finally:
             timer.cancel()
             timer.join()
-        line.close()
 
 
 def _cancel(connection: psycopg.Connection[Any]) -> None:
     with contextlib.suppress(psycopg.Error):
         connection.cancel_safe(timeout=_SECONDS)
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)

@@ -289,8 +289,8 @@ def test_publish_does_not_wait_for_a_broker_that_is_away_and_all_is_handled_when
 
 
 def test_wake_ups_in_the_broker_never_exceed_the_bound(make_app, broker):
-    """With WHEREUPON_BACKLOG=20000 by the relay's own figures; otherwise by smaller ones."""
-    backlog = int(os.environ.get("WHEREUPON_BACKLOG", "300"))
+    """With WHEREUPON_BOUND_BACKLOG=20000 by the relay's own figures; otherwise by smaller ones."""
+    backlog = int(os.environ.get("WHEREUPON_BOUND_BACKLOG", "300"))
     bound, figures = (50, {"BOUND": "50", "RESEND": "3"}) if backlog == 300 else (relay.BOUND, {})
     app = make_app("plain", **figures)
     for first in range(0, backlog, 1000):

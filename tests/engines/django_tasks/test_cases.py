@@ -14,12 +14,12 @@ CASES = Path(__file__).parent / "cases"
 ROOT = Path(__file__).parents[3]
 
 
-def run(case, database, *more) -> None:
+def run(case, database, *more, **environment) -> None:
     store = f"tests.engines.django_tasks.{case}_app.store"
     options = "-q", "-p", "no:django", "-p", "no:cacheprovider"  # which would refuse the use of databases
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *more, CASES / f"{case}.py"],
-        env=os.environ | {"DATABASE": database, "STORE": store},
+        env=os.environ | {"DATABASE": database, "STORE": store} | environment,
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -32,6 +32,10 @@ def also(database):
 def test_contract():
     """Run all but many deaths, and that of a whole worker, which is the process that handles here."""
     run("contract", "postgresql", "-k", "not many-deaths and not the-worker-is-killed")
+
+
+def test_a_database_of_jobs_that_stops_answering():
+    run("contract", "apart", "-k", "stops_answering", CONN_MAX_AGE="60")
 
 
 @pytest.mark.exhaustive

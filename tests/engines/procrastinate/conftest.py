@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 
 import psycopg
 import pytest
@@ -44,20 +42,8 @@ class Database:
         finally:
             self.execute("ALTER ROLE whereupon RESET log_statement")
 
-    @contextlib.contextmanager
     def stopped(self):
-        """Let the server answer nobody, while the system still takes connections for it."""
-        pids = [
-            pid for (pid,) in self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-        ]
-        pids.append(int((self._server.folder / "data" / "postmaster.pid").read_text().split()[0]))
-        try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+        return self._server.stopped()
 
     def lose_everything(self) -> None:
         self.execute("DELETE FROM procrastinate_jobs")

@@ -29,6 +29,9 @@ class Server:
 
         DBTaskResult.objects.all().delete()
 
+    def stopped(self):
+        return self._server.stopped()
+
     def kill(self) -> None:
         self._server.stop()
 
@@ -52,12 +55,13 @@ class DjangoTasksKind:
         self.store_name = os.environ["STORE"].replace(".store", ":store")
         self.folder = folder
         self.broker = broker
+        is_shared = os.environ["DATABASE"] == "postgresql"
         self.environment = {
             "DJANGO_SETTINGS_MODULE": "tests.engines.django_tasks.settings",
             engine_contract.FOLDER: str(folder),
             engine_contract.LEDGER: new_database() if os.environ["DATABASE"] == "apart" else "",
             "TASKS_DATABASE": broker.url if broker else "",
-            "CONN_MAX_AGE": "60" if os.environ["DATABASE"] == "postgresql" else "0",
+            "CONN_MAX_AGE": os.environ.get("CONN_MAX_AGE", "60" if is_shared else "0"),
         } | RESEND
         os.environ.update(self.environment)
         django.setup()

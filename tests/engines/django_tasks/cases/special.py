@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -166,6 +167,62 @@ def test_a_table_that_is_locked_does_not_hold_up_the_relay_for_long(engine, kind
         done.set()
         thread.join()
     engine.enqueue(wake_ups(kind.store))
+
+
+@needs_postgres
+def test_a_database_that_does_not_answer_holds_up_nobody(engine, kind, rows):
+    jobs, port = wake_ups(kind.store), connections["default"].settings_dict["PORT"]
+    engine.enqueue(jobs)
+    rows.all().delete()
+    with kind.broker.stopped():
+        for fault in "no answer within 3 s", "timeout":  # on a connection that is open, and on a new one
+            began = time.monotonic()
+            with pytest.raises(EngineUnavailable, match=f"1:{port}, takes no jobs .*{fault}") as caught:
+                engine.enqueue(jobs)
+            assert time.monotonic() - began < 4
+            assert "start its server" in str(caught.value)
+        ((level, text),) = engine.findings()
+        assert (level, f"1:{port}, cannot be used" in text) == ("error", True)
+    engine.enqueue(jobs)
+    assert rows.count() == len(jobs)
+
+
+def test_a_backend_that_does_not_answer_holds_up_nobody(engine, kind):
+    """The job that it has not answered is waited for, and no other one is sent behind it."""
+    jobs = [each for each in wake_ups(kind.store) if each.subscriber.name == "hear"]
+    with socket.create_server(("127.0.0.1", 0)) as server, patient_backend(server):
+        began = time.monotonic()
+        for fault in "no answer within 3 s", "has not been taken yet":
+            with pytest.raises(EngineUnavailable, match=fault):
+                engine.enqueue(jobs)
+        assert time.monotonic() - began < 4
+        taken = threading.Thread(target=lambda: [server.accept()[0].close() for _ in range(2)])
+        taken.start()
+        until(lambda: is_taken(engine, jobs))
+        taken.join(10)
+        assert not taken.is_alive()
+
+
+def patient_backend(server):
+    name = "tests.engines.django_tasks.plain_backend.PatientBackend"
+    return override_settings(
+        TASKS={"default": {"BACKEND": name, "OPTIONS": {"port": server.getsockname()[1]}}}
+    )
+
+
+def is_taken(engine, jobs) -> bool:
+    try:
+        engine.enqueue(jobs)
+    except EngineUnavailable:
+        return False
+    return True
+
+
+def until(condition, seconds=10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_doctor_names_queues_from_which_no_worker_takes(engine, kind, rows):
