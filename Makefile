@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 INSTALL = $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install --quiet --python $(BIN)/python" || echo "$(BIN)/python -m pip install --quiet --disable-pip-version-check")
 INPUTS := pyproject.toml constraints.txt
 CLOCK := tests/engines tests/bench tests/crash
-FULL_SIZE = WHEREUPON_BACKLOG=$(or $(BACKLOG),5000) WHEREUPON_KILLS=$(or $(KILLS),100) \
-	WHEREUPON_BOUND_BACKLOG=20000 PYTEST_ADDOPTS="-o faulthandler_timeout=7200"
+FULL_SIZE = WHEREUPON_BOUND_BACKLOG=20000 PYTEST_ADDOPTS="-o faulthandler_timeout=7200"
 
 .PHONY: help demo django-shop fastapi-shop test check bench crash engines docs clean
 
@@ -84,11 +83,14 @@ bench: $(VENV)/.bench
 crash: $(VENV)/.test
 	@$(BIN)/python -m tests.crash --rounds $(or $(ROUNDS),100)
 
+# The kit waits a minute for a backlog. Workers of RQ and django-tasks-db are one process and would need longer.
 engines: $(VENV)/.test
 	@failed=; for engine in $(or $(ENGINES),local celery procrastinate dramatiq rq django_tasks); do \
-		echo "$$engine, backlogs of $(or $(BACKLOG),5000) deliveries, $(or $(KILLS),100) kills ..."; \
-		$(FULL_SIZE) $(BIN)/python -m pytest -q -m "exhaustive or not exhaustive" tests/engines/$$engine $(ARGS) \
-			|| failed="$$failed $$engine"; \
+		case $$engine in rq) set 300 25;; django_tasks) set 1000 25;; *) set 5000 100;; esac; \
+		size=$(or $(BACKLOG),$$1) kills=$(or $(KILLS),$$2); \
+		echo "$$engine, backlogs of $$size deliveries, $$kills kills ..."; \
+		WHEREUPON_BACKLOG=$$size WHEREUPON_KILLS=$$kills $(FULL_SIZE) $(BIN)/python -m pytest -q \
+			-m "exhaustive or not exhaustive" tests/engines/$$engine $(ARGS) || failed="$$failed $$engine"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 docs: $(VENV)/.docs
