@@ -85,9 +85,4 @@ class SQLiteAtomic:
         with self._mutex:
             if self._ended:
                 return
-            if self._given is not None:
-                self._undo = stop(self._given)
-            else:
-                self.connection.stop()
-                self._undo = stop(self.connection)
-                self.connection.close_cursors()
+            self._undo = self.connection.stop() if self._given is None else stop(self._given)

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 from whereupon.ledger import finishing
+from whereupon.ledger.sqlite_stopping import interrupted, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_T = TypeVar("_T")
+
 
 class GuardedConnection(sqlite3.Connection):
-    """Refuses to end its transaction, and everything behind `stop`. Savepoints are not refused."""
+    """Refuses to end its transaction, and everything behind `stop`. Savepoints are not refused.
+
+    Each call of its cursors holds `lock`: sqlite3 keeps no two threads apart that use one cursor, and Python
+    crashes where one closes it while the other waits for its next row.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.lock = threading.RLock()
         self._is_stopped = False
-        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+        self._cursors: weakref.WeakSet[_GuardedCursor] = weakref.WeakSet()
 
-    def stop(self) -> None:
-        """Begin no more statements. May be called from another thread."""
+    def stop(self) -> Callable[[], None]:
+        """Roll back, and let nothing be run any more; return what undoes the latter, for the other thread.
+
+        May be called from another thread. A call that goes on is interrupted, and after a second left alone.
+        """
         self._is_stopped = True
-
-    def close_cursors(self) -> None:
-        """Close what is half read, and holds a shared lock. May be called from another thread."""
-        for each in list(self._cursors):
-            with contextlib.suppress(sqlite3.Error):
-                each.close()
+        is_alone = interrupted(self, lambda seconds: self.lock.acquire(timeout=seconds))
+        try:
+            for each in list(self._cursors) if is_alone else ():  # half read, they hold a shared lock
+                with contextlib.suppress(sqlite3.Error):
+                    each.close()
+            return stop(self)
+        finally:
+            if is_alone:
+                self.lock.release()
 
     def refuse(self, sql: str) -> None:
         """Raise `NoTransaction` or `LostClaim` where a statement may not be run."""
@@ -40,7 +56,8 @@ class GuardedConnection(sqlite3.Connection):
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor that refuses the same."""
         cursor = super().cursor(factory or _GuardedCursor)
-        self._cursors.add(cursor)
+        if isinstance(cursor, _GuardedCursor):
+            self._cursors.add(cursor)
         return cursor
 
     def execute(self, sql: str, *given: Any) -> Any:
@@ -68,6 +85,8 @@ class GuardedConnection(sqlite3.Connection):
 
 
 class _GuardedCursor(sqlite3.Cursor):
+    connection: GuardedConnection
+
     def execute(self, sql: str, *given: Any) -> Self:
         return self._guarded(super().execute, sql, *given)
 
@@ -77,16 +96,33 @@ class _GuardedCursor(sqlite3.Cursor):
     def executescript(self, *_: Any) -> NoReturn:
         raise finishing.ended_early()
 
-    def _guarded(self, run: Callable[..., object], sql: str, *given: Any) -> Self:
-        """Run a statement that is not refused.
+    def fetchone(self) -> Any:
+        return self._guarded(super().fetchone)
 
-        One that was interrupted may end in any way, also as if it had found nothing: CPython asks the
-        connection for its error, which another statement has reset by then. So it is refused again.
+    def fetchmany(self, *given: Any, **named: Any) -> Any:
+        return self._guarded(partial(super().fetchmany, *given, **named))
+
+    def fetchall(self) -> Any:
+        return self._guarded(super().fetchall)
+
+    def __next__(self) -> Any:
+        return self._guarded(super().__next__)
+
+    def close(self) -> None:
+        with self.connection.lock:
+            super().close()
+
+    def _guarded(self, run: Callable[..., _T], *given: Any) -> _T:
+        """Call what is not refused.
+
+        What was interrupted may end in any way, also as if it had found nothing: CPython asks the connection
+        for its error, which another statement has reset by then. So it is refused again.
         """
-        connection: Any = self.connection
-        connection.refuse(sql)
-        try:
-            run(sql, *given)
-        finally:
-            connection.refuse(sql)
-        return self
+        sql = given[0] if given else ""
+        self.connection.refuse(sql)  # before the lock, which another thread may be waiting for
+        with self.connection.lock:
+            self.connection.refuse(sql)
+            try:
+                return run(*given)
+            finally:
+                self.connection.refuse(sql)

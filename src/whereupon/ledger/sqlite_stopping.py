@@ -31,15 +31,15 @@ def stop(connection: sqlite3.Connection) -> Callable[[], None]:
     waits for the GIL, which the other thread may hold while it waits for the mutex. For the same reason no
     statement here may call anything of Python, such as a trace callback.
     """
+
+    def has_ended(seconds: float) -> bool:
+        thread.join(seconds)
+        return not thread.is_alive()
+
     given_up = threading.Event()
     thread = threading.Thread(target=_roll_back, args=(connection, given_up), daemon=True)
     thread.start()
-    deadline = time.monotonic() + _PATIENCE
-    thread.join(_STEP)
-    while thread.is_alive() and time.monotonic() < deadline:
-        with contextlib.suppress(sqlite3.Error):
-            connection.interrupt()
-        thread.join(_STEP)
+    interrupted(connection, has_ended)
     given_up.set()
 
     def undo() -> None:
@@ -48,6 +48,20 @@ def stop(connection: sqlite3.Connection) -> Callable[[], None]:
             run(connection, _READ_WRITE)
 
     return undo
+
+
+def interrupted(connection: sqlite3.Connection, wait: Callable[[float], bool]) -> bool:
+    """Interrupt what runs on a connection until a wait of so many seconds says that it has ended.
+
+    Return False when it has not in a second.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while not wait(_STEP):
+        if time.monotonic() > deadline:
+            return False
+        with contextlib.suppress(sqlite3.Error):
+            connection.interrupt()
+    return True
 
 
 def _roll_back(connection: sqlite3.Connection, given_up: threading.Event) -> None:

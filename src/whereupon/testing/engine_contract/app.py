@@ -107,7 +107,8 @@ def log(word: str, name: str, number: int) -> None:
 
 def read_log(folder: Path) -> list[Line]:
     """Return what the subscribers have written so far."""
-    lines = (line.split() for line in (folder / "log").read_text(encoding="ascii").splitlines())
+    whole, _, _ = (folder / "log").read_text(encoding="ascii").rpartition("\n")  # one may be half written
+    lines = map(str.split, whole.splitlines())
     return [
         Line(word, name, int(number), int(pid), float(moment)) for word, name, number, pid, moment in lines
     ]
