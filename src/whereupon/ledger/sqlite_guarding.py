@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, cast
 
 from whereupon.ledger import finishing
 from whereupon.ledger.sqlite_stopping import interrupted, stop
@@ -85,7 +85,9 @@ class GuardedConnection(sqlite3.Connection):
 
 
 class _GuardedCursor(sqlite3.Cursor):
-    connection: GuardedConnection
+    @property
+    def _guard(self) -> GuardedConnection:
+        return cast("GuardedConnection", self.connection)
 
     def execute(self, sql: str, *given: Any) -> Self:
         return self._guarded(super().execute, sql, *given)
@@ -109,7 +111,7 @@ class _GuardedCursor(sqlite3.Cursor):
         return self._guarded(super().__next__)
 
     def close(self) -> None:
-        with self.connection.lock:
+        with self._guard.lock:
             super().close()
 
     def _guarded(self, run: Callable[..., _T], *given: Any) -> _T:
@@ -119,10 +121,10 @@ class _GuardedCursor(sqlite3.Cursor):
         for its error, which another statement has reset by then. So it is refused again.
         """
         sql = given[0] if given else ""
-        self.connection.refuse(sql)  # before the lock, which another thread may be waiting for
-        with self.connection.lock:
-            self.connection.refuse(sql)
+        self._guard.refuse(sql)  # before the lock, which another thread may be waiting for
+        with self._guard.lock:
+            self._guard.refuse(sql)
             try:
                 return run(*given)
             finally:
-                self.connection.refuse(sql)
+                self._guard.refuse(sql)
