@@ -68,12 +68,14 @@ class Broker:
     def __init__(self) -> None:
         self.queues = defaultdict(deque)
         self.refused = set()
+        self.room = 10_000
 
     def enqueue(self, wake_ups) -> None:
-        for each in wake_ups:
+        for sent, each in enumerate(wake_ups):
             options = each.subscriber.options
-            if options.queue in self.refused:
-                raise EngineUnavailable(f"the queue {options.queue} takes nothing")
+            if options.queue in self.refused or not self.room:
+                raise EngineUnavailable(f"the queue {options.queue} takes nothing", sent=sent)
+            self.room -= 1
             self.queues[options.queue, PRIORITIES.index(options.priority)].append(each.delivery)
 
     def next(self) -> int | None:
@@ -274,6 +276,35 @@ def test_what_was_lost_while_others_go_on_is_sent_again_when_it_is_overtaken_by_
     assert 60 <= seconds <= 63
 
 
+def test_a_question_that_cannot_be_sent_says_nothing_of_the_others(shop):
+    shop.publish(20)
+    shop.turn()
+    shop.ahead += 61
+    shop.publish(10)
+    shop.turn()
+    shop.broker.room = 0
+    for _ in range(40):
+        shop.ahead += 1
+        shop.turn()
+    shop.broker.room = 10_000
+    for _ in range(40):
+        shop.ahead += 1
+        shop.turn()
+    assert shop.broker.length("default") <= 30 + 2 * len(shop.relays)
+
+
+def test_what_was_taken_of_a_batch_before_the_rest_was_refused_is_not_sent_again(shop):
+    shop.broker.room = 15
+    shop.publish(30)
+    shop.turn()
+    assert shop.broker.length("default") == 15
+    shop.broker.room = 10_000
+    for _ in range(3):
+        shop.ahead += 1
+        shop.turn()
+    assert shop.broker.length("default") == 30
+
+
 def test_what_waits_behind_a_higher_priority_is_not_taken_for_lost(shop):
     shop.publish(20)
     shop.turn()
@@ -334,6 +365,10 @@ class Relaying(RuleBasedStateMachine):
     def lose(self) -> None:
         self.shop.broker.queues.clear()
 
+    @rule(room=st.sampled_from([0, 5, 10_000]))
+    def refuse(self, room) -> None:
+        self.shop.broker.room = room
+
     @rule(which=st.integers(0, 1))
     def restart(self, which) -> None:
         self.shop.relays[which] = relay.Relay(self.shop.store, self.shop.broker)
@@ -346,10 +381,11 @@ class Relaying(RuleBasedStateMachine):
         assert all(self.shop.broker.length(name) <= allowed for name in ("default", "elsewhere"))
 
     def teardown(self) -> None:
+        self.shop.broker.room = 100_000
         self.shop.seconds_until_done(8000, step=20)
         self.opened.__exit__(None, None, None)
         self.folder.cleanup()
 
 
 TestRelaying = Relaying.TestCase
-TestRelaying.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRelaying.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from whereupon.engine_protocol import WakeUp
-from whereupon.errors import WhereuponError
+from whereupon.errors import EngineUnavailable, WhereuponError
 from whereupon.ledger import rescue, wakeups
 from whereupon.subscribers import PRIORITIES
 
@@ -58,7 +58,6 @@ class _Rank:
     outstanding: dict[int, int] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
     patience: float = _SOONER
-    latest_claimed: int = 0
     question: int = 0  # when this relay has asked
     asked_at: int = 0  # when any relay has
     worker_gone_at: int = 0
@@ -73,9 +72,10 @@ class _Rank:
         self.asked_at, self.moved_at = at, time.monotonic()
         self.patience = min(max(RESEND, self.patience * 2), _LONGEST)
 
-    def lost(self, now: Mapping[int, int]) -> list[int]:
+    def lost(self, transaction: Transaction, now: Mapping[int, int]) -> list[int]:
         """Compare with what is outstanding now, and return the deliveries whose wake-ups are lost."""
-        claimed = [sent for delivery, sent in self.outstanding.items() if delivery not in now]
+        gone = {delivery: sent for delivery, sent in self.outstanding.items() if delivery not in now}
+        claimed = wakeups.claimed(transaction, gone)  # which another relay could not send is gone, too
         again = [sent for delivery, sent in now.items() if sent > self.outstanding.get(delivery, sent)]
         self.outstanding = dict(now)
         if again:
@@ -83,25 +83,25 @@ class _Rank:
         if now and not claimed:
             return []
         self.moved_at = time.monotonic()
-        self.latest_claimed = max([self.latest_claimed, *claimed])
-        before = self._overtaken()
+        latest = max((gone[each] for each in claimed), default=0)
+        before = self._overtaken(latest)
         if not now:
             self.worker_gone_at = 0
-        if not now or self.asked_at <= self.latest_claimed:
+        if not now or self.asked_at <= latest:
             self.question = self.asked_at = 0
             self.patience = _SOONER if self.worker_gone_at else RESEND
         return [delivery for delivery, sent in now.items() if sent < before]
 
-    def _overtaken(self) -> int:
-        """Return before when everything was sent that has been overtaken.
+    def _overtaken(self, latest: int) -> int:
+        """Return before when everything was sent that is overtaken by something claimed that was sent then.
 
         By far, by the question of this relay, or by anything sent after a worker was gone, which may have
         held jobs in its memory.
         """
-        before = self.latest_claimed - _OVERTAKEN
-        if 0 < self.question <= self.latest_claimed:
+        before = latest - _OVERTAKEN
+        if 0 < self.question <= latest:
             before, self.question = max(before, self.question), 0
-        if 0 < self.worker_gone_at < self.latest_claimed:
+        if 0 < self.worker_gone_at < latest:
             before, self.worker_gone_at = max(before, self.worker_gone_at), 0
         return before
 
@@ -109,7 +109,7 @@ class _Rank:
         """Tell whether nothing has been claimed, and by no relay anything sent, for too long."""
         if not sent or time.monotonic() - self.moved_at < self.patience:
             return False
-        return now - max(sent.values()) >= self.patience * 1000
+        return abs(now - max(sent.values())) >= self.patience * 1000  # unless that clock was set back
 
 
 @dataclass(slots=True)
@@ -139,14 +139,14 @@ class _Queue:
 
 
 class _Chosen(NamedTuple):
-    """What is to be sent, of which ranks the last one once more, and when that was noted."""
+    """What is to be sent, the last one of which ranks once more, and when that was noted."""
 
     due: list[Due]
-    asked: list[_Rank]
+    asked: dict[tuple[str, ...], Due]
     at: int
 
 
-_NOTHING: Final = _Chosen([], [], 0)
+_NOTHING: Final = _Chosen([], {}, 0)
 
 
 class Relay:
@@ -192,14 +192,16 @@ class Relay:
 
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
         chosen = self._choose(connection, queue, is_look=is_look)
-        if not chosen.due or not self._send(connection, queue, chosen.due):
+        everything = [*chosen.due, *chosen.asked.values()]
+        if not everything:
             return 0
+        sent = everything[: self._send(connection, queue, chosen)]
         for rank in queue.ranks:
-            rank.note_sent(chosen.due, chosen.at)
-        for rank in chosen.asked:
-            rank.question = chosen.at
-            rank.note_asked(chosen.at)
-        return len(chosen.due)
+            rank.note_sent(sent, chosen.at)
+            if chosen.asked.get(rank.ids) in sent:
+                rank.question = chosen.at
+                rank.note_asked(chosen.at)
+        return len(sent)
 
     def _choose(self, connection: Connection, queue: _Queue, *, is_look: bool) -> _Chosen:
         """Choose what to send, within the bound, and note it in the ledger before it is sent.
@@ -208,7 +210,11 @@ class Relay:
         """
         with connection.reading() as transaction:
             found = queue.outstanding(transaction)
-            lost = {each: sent[each] for rank, sent in found for each in rank.lost(sent)} if is_look else {}
+            lost = (
+                {each: sent[each] for rank, sent in found for each in rank.lost(transaction, sent)}
+                if is_look
+                else {}
+            )
             stuck = _stuck(found, transaction.now()) if is_look else []
             if not (lost or stuck or (_room(found) and wakeups.is_any_unsent(transaction, queue.ids))):
                 return _NOTHING
@@ -218,33 +224,36 @@ class Relay:
             wakeups.take_turns(transaction)
             found = queue.outstanding(transaction)
             due = wakeups.unsent(transaction, queue.ids, _room(found))
-            asked = _stuck(found, transaction.now()) if stuck else []  # unless another relay was faster
-            due += [wakeups.recall_latest(transaction, rank.ids) for rank in asked]
-            return _Chosen(due, asked, wakeups.mark(transaction, due))
+            again = _stuck(found, transaction.now()) if stuck else []  # unless another relay was faster
+            latest = {rank.ids: wakeups.recall_latest(transaction, rank.ids) for rank in again}
+            asked = {ids: each for ids, each in latest.items() if each}
+            return _Chosen(due, asked, wakeups.mark(transaction, [*due, *asked.values()]))
 
     def _forget(self, transaction: Transaction, queue: _Queue, lost: Mapping[int, int]) -> None:
-        if count := wakeups.forget(
-            transaction, list(lost), max(lost.values())
-        ):  # or another relay was faster
+        count = wakeups.forget(transaction, list(lost), max(lost.values()))
+        if count:  # or another relay was faster
             text = "%d jobs of the queue %s seem to be lost and are sent again"
             _log.warning(text, count, queue.name)
 
-    def _send(self, connection: Connection, queue: _Queue, due: list[Due]) -> bool:
+    def _send(self, connection: Connection, queue: _Queue, chosen: _Chosen) -> int:
+        """Send, and return how many were taken. The others wait for the next try, but for questions."""
+        everything = [*chosen.due, *chosen.asked.values()]
         routes = self._store.routes.by_id
         try:
             self._engine.enqueue(
-                [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in due]
+                [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in everything]
             )
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one queue, the others go on
+            sent = error.sent if isinstance(error, EngineUnavailable) else 0
             with connection.transaction() as transaction:
-                wakeups.forget(transaction, [each for unit in due for each in unit.stands_for])
+                wakeups.forget(transaction, [each for unit in chosen.due[sent:] for each in unit.stands_for])
             self._report(queue, error)
             queue.failed()
-            return False
+            return sent
         if queue.told:
             _log.info("the queue %s takes jobs again", queue.name)
         queue.told, queue.pause = "", 0.0
-        return True
+        return len(everything)
 
     def _report(self, queue: _Queue, error: Exception) -> None:
         """Log what is wrong, once for all queues."""

@@ -118,6 +118,34 @@ def test_what_another_relay_has_sent_again_is_not_forgotten(bench):
     assert outstanding(bench, A) == {1: bench.clock}
 
 
+def test_what_is_recalled_is_the_last_that_was_sent(bench):
+    for each in (A, A, B):
+        bench.publish(each)
+    worker = bench.worker()
+    claim(bench, worker, 1)
+    bench.advance(5)
+    bench.rescue(worker)  # so that it is due last, and sent first
+    assert send(bench, A, B) == [1, 2, 3]
+    with bench.transaction() as transaction:
+        recalled = [wakeups.recall_latest(transaction, [A, B]) for _ in range(4)]
+    assert [each and each.delivery for each in recalled] == [3, 2, 1, None]
+
+
+def test_what_was_claimed_since_it_was_sent_is_told_from_what_was_only_forgotten(bench):
+    for _ in range(3):
+        bench.publish(A)
+    worker = bench.worker()
+    (early,) = flat(claim(bench, worker, 1))
+    bench.close(early, Retry(timedelta(0), "no"))
+    bench.advance(1)
+    send(bench, A)
+    sent = outstanding(bench, A)
+    claim(bench, worker, 2)
+    with bench.transaction() as transaction:
+        wakeups.forget(transaction, [1, 3])
+        assert wakeups.claimed(transaction, sent) == [2]
+
+
 def test_a_claim_by_id_takes_only_what_is_open_due_and_known(bench):
     worker = bench.worker()
     bench.publish(A)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _T = TypeVar("_T")
+_LOST: Final = 60.0
 SECONDS: Final = 3.0
 """How long an answer may take: a second longer than servers are asked to take at most."""
 
@@ -79,12 +80,18 @@ class Apart:
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._last: Future[Any] | None = None
+        self._asked_at = 0.0
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     @property
     def is_late(self) -> bool:
         """Tell whether a call that was given up on still goes on, so that others would wait behind it."""
         return self._last is not None and not self._last.done()
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether that has gone on for a minute, so that nothing will come of it."""
+        return self.is_late and time.monotonic() - self._asked_at > _LOST
 
     def within(self, seconds: float, work: Callable[[], _T]) -> _T:
         """Return what a function returns there. Raises `TimeoutError` when it takes longer."""
@@ -96,7 +103,7 @@ class Apart:
             except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
                 future.set_exception(error)
 
-        self._last = future
+        self._last, self._asked_at = future, time.monotonic()
         self._work.put(run)
         try:
             return future.result(seconds)

@@ -207,6 +207,9 @@ class DjangoTasksEngine:
 
     def _send_apart(self, send: Callable[[], object]) -> None:
         """Send to a backend whose line to its server is not to be had, and wait only so long."""
+        if self._apart is not None and self._apart.is_lost:
+            self._apart.end()
+            self._apart = None
         self._apart = self._apart or Apart("whereupon-django-tasks")
         if self._apart.is_late:
             raise TimeoutError("an earlier job has not been taken yet")

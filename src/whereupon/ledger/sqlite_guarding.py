@@ -30,6 +30,7 @@ class GuardedConnection(sqlite3.Connection):
         self.lock = threading.RLock()
         self._is_stopped = False
         self._cursors: weakref.WeakSet[_GuardedCursor] = weakref.WeakSet()
+        self._listing = threading.Lock()
 
     def stop(self) -> Callable[[], None]:
         """Roll back, and let nothing be run any more; return what undoes the latter, for the other thread.
@@ -39,7 +40,9 @@ class GuardedConnection(sqlite3.Connection):
         self._is_stopped = True
         is_alone = interrupted(self, lambda seconds: self.lock.acquire(timeout=seconds))
         try:
-            for each in list(self._cursors) if is_alone else ():  # half read, they hold a shared lock
+            with self._listing:
+                cursors = list(self._cursors) if is_alone else []
+            for each in cursors:  # half read, they hold a shared lock
                 with contextlib.suppress(sqlite3.Error):
                     each.close()
             return stop(self)
@@ -57,7 +60,8 @@ class GuardedConnection(sqlite3.Connection):
         """Return a cursor that refuses the same."""
         cursor = super().cursor(factory or _GuardedCursor)
         if isinstance(cursor, _GuardedCursor):
-            self._cursors.add(cursor)
+            with self._listing:
+                self._cursors.add(cursor)
         return cursor
 
     def execute(self, sql: str, *given: Any) -> Any:

@@ -12,7 +12,7 @@ from whereupon.ledger.claims import ALONE_FROM
 from whereupon.ledger.due import Request, unsent_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from whereupon.ledger_protocol import Transaction
 
@@ -49,9 +49,13 @@ _FORGET: Final = """
 """
 _LATEST: Final = """
     SELECT id FROM whereupon_delivery
-    WHERE subscription = :subscription AND state = 'open' AND woken_at = :sent
+    WHERE subscription = :subscription AND state = 'open' AND woken_at = :sent AND crashes = 0
     ORDER BY due_at DESC, id DESC LIMIT 1
 """
+_LATEST_SUSPECT: Final = _LATEST.replace("crashes = 0", "crashes > 0")
+_CLAIMED: Final = (
+    "SELECT id, claimed_at FROM whereupon_delivery WHERE id = ANY(:ids) AND claimed_at >= :first"
+)
 _EVER: Final = 2**62
 
 
@@ -116,14 +120,26 @@ def forget(transaction: Transaction, deliveries: Sequence[int], until: int = _EV
     return transaction.run(_FORGET, {"ids": list(deliveries), "until": until})
 
 
-def recall_latest(transaction: Transaction, subscriptions: Sequence[str]) -> Due:
-    """Forget of the last delivery that the engine was told of them, and return it. There must be one."""
-    sent = max(outstanding(transaction, subscriptions).values())
-    for subscription in reversed(subscriptions):  # in the order of `unsent`, the other way round
-        for (delivery,) in transaction.rows(_LATEST, {"subscription": subscription, "sent": sent}):
-            forget(transaction, [delivery])
-            return Due(delivery, subscription, (delivery,))
-    raise LookupError("nothing is outstanding")
+def claimed(transaction: Transaction, sent: Mapping[int, int]) -> list[int]:
+    """Return which deliveries have been claimed since the engine was told of them, at these times."""
+    if not sent:
+        return []
+    rows = transaction.rows(_CLAIMED, {"ids": list(sent), "first": min(sent.values())})
+    return [delivery for delivery, claimed_at in rows if claimed_at >= sent[delivery]]
+
+
+def recall_latest(transaction: Transaction, subscriptions: Sequence[str]) -> Due | None:
+    """Forget of the last delivery that the engine was told of them, and return it; None if there is none.
+
+    The last one in the order of `unsent`, in which suspects come first. A worker may claim it meanwhile.
+    """
+    sent = max(outstanding(transaction, subscriptions).values(), default=0)
+    for sql in (_LATEST, _LATEST_SUSPECT):
+        for subscription in reversed(subscriptions):
+            for (delivery,) in transaction.rows(sql, {"subscription": subscription, "sent": sent}):
+                forget(transaction, [delivery])
+                return Due(delivery, subscription, (delivery,))
+    return None
 
 
 def take_turns(transaction: Transaction) -> None:

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from whereupon import EventStore, SQLiteLedger, publish_many, subscribe, subscriber
 from whereupon.engine_protocol import Features, WakeUp
+from whereupon.engines import answering
 from whereupon.engines.django_tasks import DjangoTasksEngine
 from whereupon.errors import EngineUnavailable, InvalidConfiguration, InvalidStore
 from whereupon.testing.engine_contract.app import Happened
@@ -201,6 +202,20 @@ def test_a_backend_that_does_not_answer_holds_up_nobody(engine, kind):
         until(lambda: is_taken(engine, jobs))
         taken.join(10)
         assert not taken.is_alive()
+
+
+def test_a_backend_that_never_answers_is_asked_anew_after_a_while(engine, kind, monkeypatch):
+    jobs = [each for each in wake_ups(kind.store) if each.subscriber.name == "hear"]
+    with socket.create_server(("127.0.0.1", 0)) as server, patient_backend(server):
+        with pytest.raises(EngineUnavailable, match="no answer within 3 s"):
+            engine.enqueue(jobs)
+        held, _ = server.accept()
+        monkeypatch.setattr(answering, "_LOST", 0.0)
+        taken = threading.Thread(target=lambda: server.accept()[0].close())
+        taken.start()
+        engine.enqueue(jobs)
+        taken.join(10)
+        held.close()
 
 
 def patient_backend(server):
