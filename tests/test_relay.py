@@ -224,21 +224,6 @@ def test_what_the_broker_has_lost_twice_is_sent_again_too(shop):
     assert shop.seconds_until_done(200) <= 4 * relay.RESEND + 3
 
 
-def test_what_is_lost_again_soon_is_asked_for_sooner(ledger):
-    with opened(ledger, 1) as shop:
-        shop.publish(20)
-        shop.turn()
-        shop.broker.queues.clear()
-        while shop.unfinished() == 20:
-            shop.ahead += 1
-            shop.turn()
-            shop.work()
-        while not shop.turn():
-            shop.ahead += 1
-        shop.broker.queues["default", 1].pop()
-        assert shop.seconds_until_done(60) <= 8
-
-
 def test_several_relays_ask_once(ledger):
     with opened(ledger, 3) as shop:
         shop.publish(10)

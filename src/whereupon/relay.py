@@ -61,7 +61,6 @@ class _Rank:
     question: int = 0  # when this relay has asked
     asked_at: int = 0  # when any relay has
     worker_gone_at: int = 0
-    was_lost: bool = False  # at the last answer; what is sent in such a time may be lost, too
 
     def note_sent(self, due: Sequence[Due], at: int) -> None:
         """Remember what was sent, as it may be claimed before the next look."""
@@ -85,18 +84,13 @@ class _Rank:
             return []
         self.moved_at = time.monotonic()
         latest = max((gone[each] for each in claimed), default=0)
-        is_answered = 0 < self.question <= latest
         before = self._overtaken(latest)
-        found = [delivery for delivery, sent in now.items() if sent < before]
-        if is_answered or not now:
-            self.was_lost = bool(found)
         if not now:
             self.worker_gone_at = 0
         if not now or self.asked_at <= latest:
             self.question = self.asked_at = 0
-            is_doubtful = self.worker_gone_at or self.was_lost
-            self.patience = min(_SOONER, RESEND) if is_doubtful else RESEND
-        return found
+            self.patience = _SOONER if self.worker_gone_at else RESEND
+        return [delivery for delivery, sent in now.items() if sent < before]
 
     def _overtaken(self, latest: int) -> int:
         """Return before when everything was sent that is overtaken by something claimed that was sent then.
