@@ -261,7 +261,7 @@ def test_a_question_changes_nothing_while_the_jobs_are_still_there(shop):
     assert shop.unfinished() == 0
 
 
-def test_what_was_lost_while_others_go_on_is_sent_again_when_it_is_overtaken_by_a_minute(shop):
+def test_what_was_lost_while_others_go_on_is_sent_again_when_it_is_overtaken(shop):
     shop.publish(5)
     shop.turn()
     shop.broker.queues.clear()
@@ -273,7 +273,7 @@ def test_what_was_lost_while_others_go_on_is_sent_again_when_it_is_overtaken_by_
         shop.turn()
         while shop.work():
             pass
-    assert 60 <= seconds <= 63
+    assert 10 <= seconds <= 13
 
 
 def test_a_question_that_cannot_be_sent_says_nothing_of_the_others(shop):

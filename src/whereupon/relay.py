@@ -36,7 +36,7 @@ RESEND: Final = 30.0
 """After how many seconds without a claim a relay asks whether the wake-ups of a queue are lost; doubles."""
 _SOONER: Final = 5.0  # the same while this relay has not seen a claim yet, and after a worker is gone
 _LONGEST: Final = 3600.0
-_OVERTAKEN: Final = 60_000  # milliseconds later sent and claimed already: the earlier one has been lost
+_OVERTAKEN: Final = 10_000  # milliseconds later sent and claimed already: the earlier one has been lost
 _LOOK: Final = 1.0  # seconds between two looks at what is outstanding
 _POLL: Final = 0.01
 _PAUSES: Final = (1.0, 30.0)  # seconds between two tries while the broker is away, first and longest
