@@ -145,6 +145,11 @@ class _Chosen(NamedTuple):
     asked: dict[tuple[str, ...], Due]
     at: int
 
+    @property
+    def everything(self) -> list[Due]:
+        """All of it, in the order of sending."""
+        return [*self.due, *self.asked.values()]
+
 
 _NOTHING: Final = _Chosen([], {}, 0)
 
@@ -192,10 +197,9 @@ class Relay:
 
     def _serve(self, connection: Connection, queue: _Queue, *, is_look: bool) -> int:
         chosen = self._choose(connection, queue, is_look=is_look)
-        everything = [*chosen.due, *chosen.asked.values()]
-        if not everything:
+        if not chosen.everything:
             return 0
-        sent = everything[: self._send(connection, queue, chosen)]
+        sent = chosen.everything[: self._send(connection, queue, chosen)]
         for rank in queue.ranks:
             rank.note_sent(sent, chosen.at)
             if chosen.asked.get(rank.ids) in sent:
@@ -210,12 +214,9 @@ class Relay:
         """
         with connection.reading() as transaction:
             found = queue.outstanding(transaction)
-            lost = (
-                {each: sent[each] for rank, sent in found for each in rank.lost(transaction, sent)}
-                if is_look
-                else {}
-            )
-            stuck = _stuck(found, transaction.now()) if is_look else []
+            looked = found if is_look else []
+            lost = {each: sent[each] for rank, sent in looked for each in rank.lost(transaction, sent)}
+            stuck = _stuck(looked, transaction.now()) if looked else []
             if not (lost or stuck or (_room(found) and wakeups.is_any_unsent(transaction, queue.ids))):
                 return _NOTHING
         with connection.transaction() as transaction:
@@ -225,8 +226,8 @@ class Relay:
             found = queue.outstanding(transaction)
             due = wakeups.unsent(transaction, queue.ids, _room(found))
             again = _stuck(found, transaction.now()) if stuck else []  # unless another relay was faster
-            latest = {rank.ids: wakeups.recall_latest(transaction, rank.ids) for rank in again}
-            asked = {ids: each for ids, each in latest.items() if each}
+            latest = ((rank.ids, wakeups.recall_latest(transaction, rank.ids)) for rank in again)
+            asked = {ids: each for ids, each in latest if each}
             return _Chosen(due, asked, wakeups.mark(transaction, [*due, *asked.values()]))
 
     def _forget(self, transaction: Transaction, queue: _Queue, lost: Mapping[int, int]) -> None:
@@ -237,11 +238,10 @@ class Relay:
 
     def _send(self, connection: Connection, queue: _Queue, chosen: _Chosen) -> int:
         """Send, and return how many were taken. The others wait for the next try, but for questions."""
-        everything = [*chosen.due, *chosen.asked.values()]
         routes = self._store.routes.by_id
         try:
             self._engine.enqueue(
-                [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in everything]
+                [WakeUp(each.delivery, routes[each.subscription].subscriber) for each in chosen.everything]
             )
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one queue, the others go on
             sent = error.sent if isinstance(error, EngineUnavailable) else 0
@@ -253,7 +253,7 @@ class Relay:
         if queue.told:
             _log.info("the queue %s takes jobs again", queue.name)
         queue.told, queue.pause = "", 0.0
-        return len(everything)
+        return len(chosen.everything)
 
     def _report(self, queue: _Queue, error: Exception) -> None:
         """Log what is wrong, once for all queues."""
